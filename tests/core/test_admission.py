@@ -1,0 +1,377 @@
+"""AdmissionReview in, answer out: what the API server would do with it is applied by an independent library."""
+
+import base64
+import copy
+import json
+from typing import Any
+
+import jsonpatch
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.world import D, E, KRAKEN, NOON, PRIVATE, SEALER, Answer, decide, known, pod
+from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
+from webhook.core.annotation import IMAGES
+from webhook.core.ask import Failed
+from webhook.core.plan import guard_only, plan
+from webhook.core.reason import Reason
+from webhook.core.rules import Rule, RuleSet
+from webhook.core.seal import Sealer
+from webhook.core.secret import Secret
+
+TAG = "registry.example.com/team/app:stable"
+CACHED = f"localhost:30081/team/app@{D}"
+
+
+def review(
+    document: Any, *, operation: str = "CREATE", resource: str = "pods", sub: str = "", old: Any = None
+) -> bytes:
+    request: dict[str, Any] = {
+        "uid": "0b4a",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": resource},
+        "namespace": "default",
+        "operation": operation,
+        "object": document,
+    }
+    if sub:
+        request["subResource"] = sub
+    if old is not None:
+        request["oldObject"] = old
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}).encode()
+
+
+def answer(body: bytes, *rules: Rule, at: int = NOON, sealer: Sealer = SEALER, **answers: Answer) -> dict[str, Any]:
+    """The whole way of a review without doors."""
+    read = decode(body)
+    the_rules = RuleSet(rules or (PRIVATE,))
+    if read.subject is None:
+        response = json.loads(untouched(read))
+    else:
+        steps = (
+            plan(read.subject, the_rules, sealer=sealer, milliseconds=at)
+            if read.may_change
+            else guard_only(read.subject, the_rules)
+        )
+        response = json.loads(encode(read, [decide(step, **answers)[0] for step in steps], sealer, at))
+    result: dict[str, Any] = checked(response)
+    return result
+
+
+def checked(response: dict[str, Any]) -> dict[str, Any]:
+    """The API server's own strict check (apiserver pkg/admission/plugin/webhook/request)."""
+    assert response["apiVersion"] == "admission.k8s.io/v1"
+    assert response["kind"] == "AdmissionReview"
+    inner: dict[str, Any] = response["response"]
+    assert inner["uid"] == "0b4a"
+    assert ("patch" in inner) == ("patchType" in inner)
+    assert all("/" not in key for key in inner.get("auditAnnotations", {}))
+    return inner
+
+
+def patched(document: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    if "patch" not in response:
+        return document
+    operations = json.loads(base64.b64decode(response["patch"]))
+    assert {operation["op"] for operation in operations} <= {"replace", "add", "remove"}
+    result: dict[str, Any] = jsonpatch.apply_patch(document, operations)
+    return result
+
+
+def test_a_pod_is_pinned_moved_and_annotated() -> None:
+    document = pod(TAG, "docker.io/library/nginx:1")
+    result = patched(document, answer(review(document)))
+    assert [one["image"] for one in result["spec"]["containers"]] == [CACHED, "docker.io/library/nginx:1"]
+    annotation = json.loads(result["metadata"]["annotations"][IMAGES])
+    assert annotation["images"] == {
+        "containers/c0": {"from": TAG, "digest": D, "target": "kraken", "rule": "private", "source": "fresh"}
+    }
+
+
+def test_every_place_of_an_image_is_seen_and_words_that_name_none_are_left_alone() -> None:
+    document = pod(TAG)
+    document["spec"] |= {
+        "initContainers": [{"name": "side", "image": TAG, "restartPolicy": "Always"}],
+        "ephemeralContainers": [{"name": "debug", "image": TAG}],
+        "volumes": [
+            {"name": "model", "image": {"reference": TAG}},
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "none", "image": None},
+        ],
+    }
+    document["spec"]["containers"] += [
+        {"name": "auto", "image": "auto"},
+        {"name": "empty", "image": ""},
+        {"name": "no"},
+    ]
+    spec = patched(document, answer(review(document)))["spec"]
+    assert [one.get("image") for one in spec["containers"]] == [CACHED, "auto", "", None]
+    assert spec["initContainers"][0]["image"] == spec["ephemeralContainers"][0]["image"] == CACHED
+    assert spec["volumes"][0]["image"]["reference"] == CACHED
+
+
+def test_nothing_to_do_gives_no_patch() -> None:
+    assert answer(review(pod("nginx"))) == {"uid": "0b4a", "allowed": True}
+
+
+def test_a_failed_lookup_admits_with_a_warning_that_names_the_registry() -> None:
+    response = answer(review(pod(TAG)), digest=Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "refused"))
+    assert response["allowed"] is True
+    assert "patch" not in response
+    (warning,) = response["warnings"]
+    assert "registry.example.com/team/app" in warning
+    assert "Unavailable" in warning
+
+
+def test_a_refusal_denies_and_says_why() -> None:
+    strict = Rule("strict", PRIVATE.images, targets=(KRAKEN,), on_failure="refuse")
+    response = answer(review(pod(TAG)), strict, digest=Failed(Reason.THROTTLED, "registry.example.com/team/app"))
+    assert response["allowed"] is False
+    assert response["status"]["code"] == 403
+    assert "Throttled" in response["status"]["message"]
+    assert "patch" not in response
+
+
+def test_a_pod_without_metadata_is_patched_without_annotation() -> None:
+    document = {"spec": {"containers": [{"name": "c0", "image": TAG}]}}
+    assert patched(document, answer(review(document))) == {"spec": {"containers": [{"name": "c0", "image": CACHED}]}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource": "pods", "sub": "status", "operation": "UPDATE"},
+        {"resource": "pods", "sub": "resize", "operation": "UPDATE"},
+        {"resource": "pods", "operation": "DELETE"},
+        {"resource": "deployments"},
+        {"resource": "replicasets"},
+        {"resource": "pods", "sub": "binding"},
+    ],
+)
+def test_what_is_not_served_is_allowed_untouched(change: dict[str, Any]) -> None:
+    assert answer(review(pod(TAG), **change)) == {"uid": "0b4a", "allowed": True}
+
+
+def test_mirror_pods_are_left_alone() -> None:
+    document = pod(TAG, annotations={"kubernetes.io/config.mirror": "abc"})
+    assert answer(review(document)) == {"uid": "0b4a", "allowed": True}
+
+
+def test_opting_out_leaves_the_image() -> None:
+    for metadata in ({"annotations": {"moorage.dev/skip": "true"}}, {"labels": {"moorage.dev/skip": "true"}}):
+        assert "patch" not in answer(review(pod(TAG, **metadata)))
+
+
+def test_an_update_of_a_pod_changes_nothing() -> None:
+    assert "patch" not in answer(review(pod(TAG), operation="UPDATE", old=pod("nginx")))
+
+
+def test_only_new_ephemeral_containers_are_changed_and_metadata_is_not() -> None:
+    old = pod(TAG)
+    old["spec"]["ephemeralContainers"] = [{"name": "one", "image": TAG}]
+    new = copy.deepcopy(old)
+    new["spec"]["ephemeralContainers"].append({"name": "two", "image": TAG})
+    result = patched(new, answer(review(new, operation="UPDATE", sub="ephemeralcontainers", old=old)))
+    expected = copy.deepcopy(new)
+    expected["spec"]["ephemeralContainers"][1]["image"] = CACHED
+    assert result == expected
+
+
+# Idempotence
+
+
+def test_the_answer_to_our_own_output_is_empty_and_audit_is_equal() -> None:
+    document = pod(TAG)
+    first = answer(review(document))
+    second = answer(review(patched(document, first)), at=NOON + 900, digest=known(E))
+    assert "patch" not in second
+    assert second["auditAnnotations"] == first["auditAnnotations"]
+
+
+def test_containers_that_others_added_meanwhile_are_done_and_ours_stay() -> None:
+    document = pod(TAG)
+    between = patched(document, answer(review(document)))
+    between["spec"]["containers"].insert(0, {"name": "proxy", "image": "registry.example.com/mesh:1"})
+    result = patched(between, answer(review(between), at=NOON + 900, digest=known(E)))
+    assert [one["image"] for one in result["spec"]["containers"]] == [f"localhost:30081/mesh@{E}", CACHED]
+    assert json.loads(result["metadata"]["annotations"][IMAGES])["images"].keys() == {
+        "containers/proxy",
+        "containers/c0",
+    }
+    assert "patch" not in answer(review(result), at=NOON + 1800)
+
+
+OTHER = Sealer((Secret("z" * 32),))
+
+
+def test_another_replica_without_our_key_asks_again_and_comes_to_the_same() -> None:
+    document = pod(TAG)
+    once = patched(document, answer(review(document)))
+    assert "patch" not in answer(review(once), sealer=OTHER, digest=known(source="cached"))
+
+
+def test_a_copied_annotation_is_a_hint_only_and_the_upstream_decides() -> None:
+    document = pod(TAG)
+    once = patched(document, answer(review(document)))
+    later = answer(review(once), at=NOON + 3_600_000, digest=known(E))
+    assert patched(once, later)["spec"]["containers"][0]["image"] == f"localhost:30081/team/app@{E}"
+
+
+def forged(image: str, source: str, digest: str = D) -> dict[str, Any]:
+    entry = {"from": source, "digest": digest, "target": "kraken", "rule": "private", "source": "fresh"}
+    text = json.dumps({"images": {"containers/c0": entry}, "time": NOON, "seal": "0" * 32})
+    return pod(image, annotations={IMAGES: text})
+
+
+def test_a_forged_annotation_does_not_open_the_cache() -> None:
+    stolen = f"localhost:30081/other/secret@{D}"
+    document = forged(stolen, "registry.example.com/other/secret:1")
+    response = answer(review(document), digest=Failed(Reason.ABSENT, "registry.example.com/other/secret"))
+    assert any("NamedByHand" in warning for warning in response["warnings"])
+
+
+def test_an_annotation_that_tells_of_another_image_is_removed_and_the_image_treated_by_itself() -> None:
+    document = forged("docker.io/library/nginx:1", TAG)
+    result = patched(document, answer(review(document)))
+    assert result["spec"] == document["spec"]
+    assert result["metadata"]["annotations"] == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"images":[]}', '{"images":{"a":{"from":7}}}', "[" * 2000, "null"])
+def test_an_annotation_that_cannot_be_read_counts_as_absent(text: str) -> None:
+    document = pod(TAG, annotations={IMAGES: text})
+    result = patched(document, answer(review(document)))
+    assert result["spec"]["containers"][0]["image"] == CACHED
+    assert json.loads(result["metadata"]["annotations"][IMAGES])["images"].keys() == {"containers/c0"}
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"null",
+        b'{"kind":"AdmissionReview"',
+        b"\xff\xfe",
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}',
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{}}',
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":""}}',
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":7}}',
+        b'{"apiVersion":"admission.k8s.io/v1beta1","kind":"AdmissionReview","request":{"uid":"a"}}',
+        b'{"apiVersion":"admission.k8s.io/v1","kind":"Review","request":{"uid":"a"}}',
+        b'{"a":' * 100_000,
+    ],
+)
+def test_what_is_no_review_is_refused(body: bytes) -> None:
+    with pytest.raises(BadReview):
+        decode(body)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"metadata": {}, "spec": {"containers": "none"}},
+        {"metadata": {}, "spec": {"containers": [{"name": "a", "image": 7}]}},
+        {"metadata": {}, "spec": {"containers": [None]}},
+        {"metadata": {"annotations": {"a": 7}}, "spec": {"containers": []}},
+        {"metadata": [], "spec": {}},
+        {"spec": {"volumes": [{"image": "x"}]}},
+        7,
+        "pod",
+    ],
+)
+def test_an_object_of_a_strange_shape_is_admitted_untouched_with_a_reason(document: Any) -> None:
+    response = answer(review(document))
+    assert response["allowed"] is True
+    assert "patch" not in response
+    assert "unexpected shape" in response["warnings"][0]
+
+
+def test_more_images_than_can_be_meant_are_left_alone_with_a_reason() -> None:
+    response = answer(review(pod(*[TAG] * (MAX_SLOTS + 1))))
+    assert (response["allowed"], "patch" in response) == (True, False)
+    assert str(MAX_SLOTS) in response["warnings"][0]
+
+
+def test_a_name_that_is_no_reference_is_untouched_with_a_warning() -> None:
+    response = answer(review(pod("https://registry.example.com/app")))
+    assert "patch" not in response
+    assert "NotAReference" in response["warnings"][0]
+
+
+NAMES = st.sampled_from(
+    [TAG, "nginx", CACHED, f"registry.example.com/a@{E}", "Bad Name", "auto", "", "registry.example.com/b"]
+)
+ITEM: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"name": st.text(max_size=5)}, optional={"image": st.none() | NAMES, "env": st.just([{}])}
+)
+PODS = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {"name": st.just("p")},
+            optional={"annotations": st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)},
+        ),
+        "spec": st.fixed_dictionaries(
+            {"containers": st.lists(ITEM, max_size=4)},
+            optional={
+                "initContainers": st.none() | st.lists(ITEM, max_size=2),
+                "volumes": st.lists(
+                    st.fixed_dictionaries({"name": st.just("v"), "image": st.fixed_dictionaries({"reference": NAMES})}),
+                    max_size=2,
+                ),
+            },
+        ),
+    }
+)
+
+
+@given(PODS)
+@settings(max_examples=200, deadline=None)
+def test_a_patch_touches_images_and_our_annotation_only_and_is_not_made_twice(document: dict[str, Any]) -> None:
+    first = answer(review(document))
+    result = patched(copy.deepcopy(document), first)
+    assert without_images(result) == without_images(document)
+    names = [one["name"] for one in document["spec"]["containers"] + (document["spec"].get("initContainers") or [])]
+    if len(names) == len(set(names)):
+        assert "patch" not in answer(review(result), at=NOON + 1)
+
+
+def without_images(document: dict[str, Any]) -> dict[str, Any]:
+    bare = copy.deepcopy(document)
+    annotations = bare["metadata"].get("annotations", {})
+    annotations.pop(IMAGES, None)
+    bare["metadata"]["annotations"] = annotations
+    for field in ("containers", "initContainers"):
+        for item in bare["spec"].get(field) or []:
+            item.pop("image", None)
+    for volume in bare["spec"].get("volumes", []):
+        volume.pop("image", None)
+    return bare
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("", 4.0),
+        ("timeout=10s", 4.0),
+        ("timeout=5s", 4.0),
+        ("timeout=4s", 3.5),
+        ("timeout=1s", 0.5),
+        ("timeout=0s", 0.1),
+        ("timeout=1m30s", 4.0),
+        ("timeout=1500ms", 1.0),
+        ("timeout=2", 1.5),
+        ("a=b&timeout=2s", 1.5),
+        ("timeout=", 4.0),
+        ("timeout=soon", 4.0),
+        ("timeout=-3s", 4.0),
+        ("timeout=" + "9" * 400 + "s", 4.0),
+    ],
+)
+def test_the_deadline_is_the_smaller_of_budget_and_timeout_less_rounding(query: str, seconds: float) -> None:
+    assert seconds_allowed(query, 4.0) == seconds

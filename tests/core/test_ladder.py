@@ -1,0 +1,309 @@
+"""The ladder, rung by rung: what is asked, in which order, and what comes of each answer."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.core.world import D, KRAKEN, PRIVATE, REGIONAL, Answer, decide, known, pod, steps
+from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Failed, NotAsked, Passed
+from webhook.core.decision import Action, Decision, Source
+from webhook.core.globs import Globs
+from webhook.core.plan import arm_of
+from webhook.core.reason import Reason
+from webhook.core.rules import Rule
+from webhook.core.targets import Place, Target, Verify
+
+TAG = "registry.example.com/team/app:stable"
+GIVEN = f"registry.example.com/team/app@{D}"
+UPSTREAM = GIVEN
+CACHED = f"localhost:30081/team/app@{D}"
+MIRRORED = f"eu.example.net/mirror/team/app@{D}"
+
+
+def rule(**change: Any) -> Rule:
+    return msgspec.structs.replace(PRIVATE, **change)
+
+
+def outcome(decision: Decision) -> tuple[Action, Reason, str, Source]:
+    return decision.action, decision.reason, decision.to, decision.source
+
+
+def settled(image: str, the_rule: Rule, **answers: Answer) -> Decision:
+    (step,) = steps(pod(image), the_rule)
+    return decide(step, **answers)[0]
+
+
+VERIFIED = msgspec.structs.replace(REGIONAL, verify=Verify())
+GATED = msgspec.structs.replace(REGIONAL, gated=True)
+PARTIAL = msgspec.structs.replace(KRAKEN, paths=Globs(("other/**",)))
+DOWN = Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "connection refused")
+
+ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, Source]]] = [
+    ("fresh", TAG, PRIVATE, {}, (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.FRESH)),
+    (
+        "cached",
+        TAG,
+        PRIVATE,
+        {"digest": known(source="cached")},
+        (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.CACHED),
+    ),
+    (
+        "stale is marked",
+        TAG,
+        PRIVATE,
+        {"digest": known(source="stale", trouble=Reason.UNAVAILABLE, age=90.0)},
+        (Action.REWRITTEN, Reason.STALE, CACHED, Source.STALE),
+    ),
+    ("no targets: only pinned", TAG, rule(targets=()), {}, (Action.PINNED, Reason.RESOLVED, UPSTREAM, Source.FRESH)),
+    ("absent: admitted", TAG, PRIVATE, {"digest": Absent()}, (Action.FAILED, Reason.ABSENT, "", Source.NONE)),
+    ("down: admitted", TAG, PRIVATE, {"digest": DOWN}, (Action.FAILED, Reason.UNAVAILABLE, "", Source.NONE)),
+    (
+        "down: refused where the rule says so",
+        TAG,
+        rule(on_failure="refuse"),
+        {"digest": DOWN},
+        (Action.REFUSED, Reason.UNAVAILABLE, "", Source.NONE),
+    ),
+    (
+        "offline: nothing failed",
+        TAG,
+        rule(on_failure="refuse"),
+        {"digest": NotAsked(Reason.OFFLINE)},
+        (Action.UNCHANGED, Reason.OFFLINE, "", Source.NONE),
+    ),
+    (
+        "host not listed",
+        TAG,
+        PRIVATE,
+        {"digest": Failed(Reason.HOST_NOT_LISTED, "x")},
+        (Action.FAILED, Reason.HOST_NOT_LISTED, "", Source.NONE),
+    ),
+    (
+        "given: moved when the upstream confirms",
+        GIVEN,
+        PRIVATE,
+        {},
+        (Action.REWRITTEN, Reason.GIVEN, CACHED, Source.GIVEN),
+    ),
+    (
+        "given: stays when the upstream denies (design, Access)",
+        GIVEN,
+        PRIVATE,
+        {"digest": Absent()},
+        (Action.UNCHANGED, Reason.ACCESS_NOT_PROVEN, "", Source.GIVEN),
+    ),
+    (
+        "given: stays when the upstream is down",
+        GIVEN,
+        PRIVATE,
+        {"digest": DOWN},
+        (Action.UNCHANGED, Reason.ACCESS_NOT_PROVEN, "", Source.GIVEN),
+    ),
+    (
+        "given: moved to a target with a password unasked",
+        GIVEN,
+        rule(targets=(REGIONAL,)),
+        {"digest": DOWN},
+        (Action.REWRITTEN, Reason.GIVEN, MIRRORED, Source.GIVEN),
+    ),
+    (
+        "given: next target asks a password",
+        GIVEN,
+        rule(targets=(KRAKEN, REGIONAL)),
+        {"digest": DOWN},
+        (Action.REWRITTEN, Reason.GIVEN, MIRRORED, Source.GIVEN),
+    ),
+    (
+        "a target that does not serve the path is passed over",
+        TAG,
+        rule(targets=(PARTIAL, REGIONAL)),
+        {},
+        (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH),
+    ),
+    (
+        "the upstream is the last target",
+        TAG,
+        rule(targets=(PARTIAL,)),
+        {},
+        (Action.PINNED, Reason.PATH_NOT_SERVED, UPSTREAM, Source.FRESH),
+    ),
+    ("held", TAG, rule(targets=(VERIFIED,)), {}, (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH)),
+    (
+        "not held",
+        TAG,
+        rule(targets=(VERIFIED,)),
+        {"held": Absent()},
+        (Action.PINNED, Reason.TARGET_LACKS_DIGEST, UPSTREAM, Source.FRESH),
+    ),
+    (
+        "target silent",
+        TAG,
+        rule(targets=(VERIFIED, KRAKEN)),
+        {"held": DOWN},
+        (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.FRESH),
+    ),
+    (
+        "target unhealthy",
+        TAG,
+        rule(targets=(GATED,)),
+        {"standing": DOWN},
+        (Action.PINNED, Reason.TARGET_UNHEALTHY, UPSTREAM, Source.FRESH),
+    ),
+    (
+        "tag and digest",
+        TAG,
+        rule(write="tagAndDigest"),
+        {},
+        (Action.REWRITTEN, Reason.RESOLVED, f"localhost:30081/team/app:stable@{D}", Source.FRESH),
+    ),
+    ("record", TAG, rule(write="record"), {}, (Action.RECORDED, Reason.RECORDED, "", Source.FRESH)),
+    (
+        "tag: only the host",
+        TAG,
+        rule(write="tag", targets=(REGIONAL,)),
+        {},
+        (Action.REWRITTEN, Reason.TAG_KEPT, "eu.example.net/mirror/team/app:stable", Source.NONE),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("image", "the_rule", "answers", "expected"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS]
+)
+def test_outcome(
+    image: str, the_rule: Rule, answers: dict[str, Answer], expected: tuple[Action, Reason, str, Source]
+) -> None:
+    assert outcome(settled(image, the_rule, **answers)) == expected
+
+
+def asks(image: str, the_rule: Rule, document: dict[str, Any] | None = None, **answers: Answer) -> list[type[Ask]]:
+    (step,) = steps(document or pod(image), the_rule)
+    return [type(ask) for ask in decide(step, **answers)[1]]
+
+
+OWNED = {
+    "labels": {"pod-template-hash": "7d9"},
+    "ownerReferences": [{"kind": "ReplicaSet", "name": "app-7d9", "uid": "u1", "controller": True}],
+}
+# `subjects_of` reads the owner of the object itself, so the Pod carries it.
+
+
+@pytest.mark.parametrize(
+    ("the_rule", "image", "expected"),
+    [
+        (PRIVATE, TAG, [AskDigest]),
+        (PRIVATE, GIVEN, [AskDigest]),
+        (rule(targets=(REGIONAL,)), GIVEN, []),
+        (rule(targets=(VERIFIED,)), TAG, [AskDigest, AskHeld]),
+        (rule(targets=(GATED,)), TAG, [AskDigest, AskStanding]),
+        (rule(write="tag"), TAG, []),
+    ],
+)
+def test_asks_no_more_than_it_needs(the_rule: Rule, image: str, expected: list[type[Ask]]) -> None:
+    assert asks(image, the_rule) == expected
+
+
+def test_asks_the_pin_of_the_rollout_first_and_then_no_registry() -> None:
+    assert asks(TAG, PRIVATE, pod(TAG, **OWNED), pin=known(source="pin")) == [AskPin]
+
+
+def test_a_pin_is_not_asked_where_the_rule_pins_pods() -> None:
+    assert asks(TAG, rule(pin="pod"), pod(TAG, **OWNED)) == [AskDigest]
+
+
+def test_a_pinned_digest_needs_no_other_proof_of_access() -> None:
+    (step,) = steps(pod(TAG, **OWNED), PRIVATE)
+    assert outcome(decide(step, pin=known(source="pin"), digest=DOWN)[0]) == (
+        Action.REWRITTEN,
+        Reason.RESOLVED,
+        CACHED,
+        Source.PIN,
+    )
+
+
+def test_the_upstreams_of_the_rule_are_asked_in_order_and_not_the_image_host() -> None:
+    there = rule(upstream=(Place("a.example.com/{path}"), Place("b.example.com/up/{path}")))
+    (step,) = steps(pod(TAG), there)
+    (ask,) = decide(step)[1]
+    assert isinstance(ask, AskDigest)
+    assert [str(image) for image in ask.images] == ["a.example.com/team/app:stable", "b.example.com/up/team/app:stable"]
+
+
+def test_verification_asks_where_the_webhook_can_reach_the_cache_with_its_platforms() -> None:
+    verify = Verify(Place("kraken-proxy.kraken.svc/{path}"), "http", ("linux/arm64",))
+    (step,) = steps(pod(TAG), rule(targets=(msgspec.structs.replace(KRAKEN, verify=verify),)))
+    decision, asked = decide(step)
+    held = asked[-1]
+    assert isinstance(held, AskHeld)
+    assert (str(held.place), held.scheme, held.platforms) == (
+        f"kraken-proxy.kraken.svc/team/app@{D}",
+        "http",
+        ("linux/arm64",),
+    )
+    assert decision.to == CACHED
+
+
+def test_offline_a_given_digest_is_shown_as_admission_would_place_it() -> None:
+    assert settled(GIVEN, PRIVATE, digest=NotAsked(Reason.OFFLINE)).to == CACHED
+
+
+def test_offline_a_tag_shows_rule_and_target() -> None:
+    decision = settled(TAG, PRIVATE, digest=NotAsked(Reason.OFFLINE))
+    assert (decision.rule, decision.target, decision.to) == ("private", "kraken", "")
+
+
+@pytest.mark.parametrize("percent", [0, 1, 30, 50, 99])
+def test_a_share_of_the_workloads_is_rewritten_the_rest_only_pinned(percent: int) -> None:
+    part = rule(percent=percent)
+    actions = []
+    for number in range(400):
+        (step,) = steps(pod(TAG, name=f"web-{number}"), part)
+        actions.append(decide(step)[0].action)
+    share = 100 * actions.count(Action.REWRITTEN) / len(actions)
+    assert set(actions) <= {Action.REWRITTEN, Action.PINNED}
+    assert abs(share - percent) <= 8
+
+
+def test_the_arm_is_the_same_for_a_deployment_its_replica_sets_and_their_pods() -> None:
+    from webhook.core.subject import subjects_of
+
+    half = rule(percent=50)
+    template = {"metadata": {"labels": {}}, "spec": {"containers": [{"name": "c", "image": TAG}]}}
+    arms = set()
+    for number in range(50):
+        name = f"shop-{number}"
+        deployment = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {"template": template},
+        }
+        labels = {"pod-template-hash": "7d9"}
+        replica_set = {**deployment, "kind": "ReplicaSet", "metadata": {"name": f"{name}-7d9", "labels": labels}}
+        owner = [{"kind": "ReplicaSet", "name": f"{name}-7d9", "uid": "u", "controller": True}]
+        owned = pod(TAG, name=None, generateName=f"{name}-7d9-", labels=labels, ownerReferences=owner)
+        same = {
+            arm_of(half, found)
+            for document in (deployment, replica_set, owned)
+            for _, _, found in subjects_of(document, namespace="default")
+        }
+        assert len(same) == 1
+        arms |= same
+    assert arms == {"rewrite", "pin"}
+
+
+def test_a_target_whose_name_would_be_read_as_another_host_is_passed_over() -> None:
+    odd = Target("odd", Place("mirror/{path}"))
+    decision = settled(TAG, rule(targets=(odd,)))
+    assert (decision.action, decision.reason, decision.to) == (Action.PINNED, Reason.PATH_NOT_SERVED, UPSTREAM)
+
+
+def test_the_trace_tells_rule_digest_and_every_target() -> None:
+    decision = settled(TAG, rule(targets=(PARTIAL, VERIFIED, KRAKEN)), held=Passed())
+    assert [note[0] for note in decision.trace] == [
+        Reason.RULE_MATCHED,
+        Reason.DIGEST_FOUND,
+        Reason.PATH_NOT_SERVED,
+        Reason.TARGET_TAKEN,
+    ]

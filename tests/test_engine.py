@@ -1,0 +1,166 @@
+"""The engine: memory first, one task a slot, one answer a review, and no fault of ours stops a Pod."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from tests.core.test_admission import answer as pure_answer
+from tests.core.test_admission import checked, patched, review
+from tests.core.world import D, E, NOON, PRIVATE, SEALER, known, pod
+from webhook.core.admission import BadReview, Review
+from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Oracle
+from webhook.core.decision import Decision
+from webhook.core.reason import Reason
+from webhook.core.rules import RuleSet
+from webhook.engine import Clocks, Engine, Unasked, Waiting
+
+TAG = "registry.example.com/team/app:stable"
+OTHER = "registry.example.com/team/other:stable"
+
+
+class Scripted:
+    """An oracle for digests: what memory holds, and what a fetch gives, waits for or raises."""
+
+    def __init__(self, memory: Fact | None = None, fetched: Callable[[Ask], Any] = lambda _: known()) -> None:
+        self.memory = memory
+        self.fetched = fetched
+        self.asked: list[Ask] = []
+
+    def peek(self, ask: Ask) -> Fact | None:
+        return self.memory
+
+    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
+        self.asked.append(ask)
+        found = self.fetched(ask)
+        if asyncio.isfuture(found) or asyncio.iscoroutine(found):
+            found = await found
+        if isinstance(found, Exception):
+            raise found
+        fact: Fact = found
+        return fact
+
+
+class Notebook:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[str] = []
+        self.bugs: list[tuple[str, str, BaseException]] = []
+
+    def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
+        self.outcomes.append(outcome)
+
+    def bug(self, identity: str, uid: str, error: BaseException) -> None:
+        self.bugs.append((identity, uid, error))
+
+
+def engine(digests: Oracle, notebook: Notebook | None = None) -> Engine:
+    oracles: dict[type, Oracle] = {
+        AskDigest: digests,
+        AskPin: Unasked(Reason.NO_CLUSTER),
+        AskStanding: Unasked(Reason.NO_CLUSTER),
+        AskHeld: Unasked(Reason.OFFLINE),
+    }
+    return Engine(
+        RuleSet([PRIVATE]),
+        oracles,
+        sealer=SEALER,
+        clocks=Clocks(lambda: 0.0, lambda: NOON),
+        new_id=lambda: "id-7",
+        observer=notebook,
+    )
+
+
+async def answered(the_engine: Engine, body: bytes, *, within: float = 5.0) -> dict[str, Any]:
+    outcome = the_engine.answer_now(body)
+    if isinstance(outcome, Waiting):
+        outcome = await the_engine.answer(outcome, deadline=asyncio.get_running_loop().time() + within)
+    return checked(json.loads(outcome))
+
+
+async def test_what_memory_knows_is_answered_without_waiting() -> None:
+    digests = Scripted(known(source="cached"))
+    outcome = engine(digests).answer_now(review(pod(TAG, OTHER)))
+    assert isinstance(outcome, bytes)
+    assert digests.asked == []
+    assert checked(json.loads(outcome)) == pure_answer(review(pod(TAG, OTHER)), digest=known(source="cached"))
+
+
+async def test_what_has_to_be_fetched_comes_to_the_same_answer() -> None:
+    assert await answered(engine(Scripted()), review(pod(TAG, "nginx", OTHER))) == pure_answer(
+        review(pod(TAG, "nginx", OTHER))
+    )
+
+
+async def test_slots_are_fetched_side_by_side() -> None:
+    both = asyncio.Barrier(2)
+
+    async def meet() -> Fact:
+        await both.wait()
+        return known()
+
+    response = await answered(engine(Scripted(fetched=lambda _: meet())), review(pod(TAG, OTHER)))
+    assert "patch" in response
+
+
+async def test_two_slots_with_one_image_get_one_answer_whatever_happens_in_between() -> None:
+    digests = iter([D, E])
+    oracle = Scripted(fetched=lambda _: known(next(digests)))
+    document = pod(TAG, TAG)
+    result = patched(document, await answered(engine(oracle), review(document)))
+    assert len({one["image"] for one in result["spec"]["containers"]}) == 1
+    assert len(oracle.asked) == 1
+
+
+async def test_an_oracle_that_hangs_past_the_deadline_is_out_of_time_and_the_others_are_done() -> None:
+    never: asyncio.Future[Fact] = asyncio.get_running_loop().create_future()
+    oracle = Scripted(fetched=lambda ask: never if isinstance(ask, AskDigest) and "other" in ask.images[0].path else known())
+    document = pod(TAG, OTHER)
+    response = await answered(engine(oracle), review(document), within=0.01)
+    result = patched(document, response)
+    assert [one["image"] for one in result["spec"]["containers"]] == [f"localhost:30081/team/app@{D}", OTHER]
+    assert "OutOfTime" in response["warnings"][0]
+
+
+@pytest.mark.parametrize("images", [(TAG,), (TAG, OTHER)])
+async def test_a_fault_of_ours_admits_unchanged_with_an_id_that_is_also_told_inside(images: tuple[str, ...]) -> None:
+    notebook = Notebook()
+    fault = RuntimeError("secret detail")
+    response = await answered(engine(Scripted(fetched=lambda _: fault), notebook), review(pod(*images)))
+    assert (response["allowed"], "patch" in response) == (True, False)
+    assert response["warnings"] == ["moorage: internal error id-7: admitted unchanged; the log has the same id"]
+    ((identity, uid, _),) = notebook.bugs
+    assert (identity, uid, notebook.outcomes) == ("id-7", "0b4a", ["error"])
+
+
+async def test_a_fault_before_anything_is_fetched_admits_too() -> None:
+    class Broken(Scripted):
+        def peek(self, ask: Ask) -> Fact | None:
+            raise RuntimeError("boom")
+
+    notebook = Notebook()
+    response = await answered(engine(Broken(), notebook), review(pod(TAG)))
+    assert response["allowed"] is True
+    assert len(notebook.bugs) == 1
+
+
+def test_what_is_no_review_is_the_callers_to_refuse() -> None:
+    with pytest.raises(BadReview):
+        engine(Scripted()).answer_now(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("document", "memory", "outcome"),
+    [
+        (pod(TAG), known(), "changed"),
+        (pod("nginx"), known(), "untouched"),
+        ({"spec": {}}, known(), "untouched"),
+    ],
+)
+def test_every_review_is_told_of_once(document: dict[str, Any], memory: Fact, outcome: str) -> None:
+    notebook = Notebook()
+    engine(Scripted(memory), notebook).answer_now(review(document))
+    assert notebook.outcomes == [outcome]

@@ -1,0 +1,1 @@
+"""What Moorage knows and decides. Imports no I/O: no asyncio, network, files, clock, environment, random, logging."""

@@ -1,0 +1,108 @@
+"""What the ladder may want to know, and what it may hear."""
+
+from typing import Protocol
+
+import msgspec
+
+from webhook.core.reason import Reason
+from webhook.core.reference import Reference
+from webhook.core.subject import Audience, Owner
+
+
+class AskPin(msgspec.Struct, frozen=True):
+    """Which digest do the rollout's pin, or else its siblings, name for this image text?"""
+
+    owner: Owner
+    namespace: str
+    text: str
+
+
+class AskDigest(msgspec.Struct, frozen=True):
+    """What does the upstream say this image is now?
+
+    `images` are the same image at each upstream, asked in order on outage, never on absence. An image with a digest
+    asks for confirmation. `since` is a moment of the monotonic clock: only answers to requests that began later
+    count as fresh (revisions pass their own arrival, a command line run its start); None means the cache's own time.
+    """
+
+    images: tuple[Reference, ...]
+    audience: Audience
+    since: float | None = None
+
+
+class AskStanding(msgspec.Struct, frozen=True):
+    """Is this target well?"""
+
+    target: str
+
+
+class AskHeld(msgspec.Struct, frozen=True):
+    """Does this target hold the digest? `place` is where the webhook can ask, `platforms` are children to look at."""
+
+    target: str
+    place: Reference
+    audience: Audience
+    platforms: tuple[str, ...] = ()
+    scheme: str = "https"
+
+
+Ask = AskPin | AskDigest | AskStanding | AskHeld
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The digest, with what is known of the answer.
+
+    `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds; `host` that answered; `credential` the
+    *kind* that was accepted (`anonymous`, `file`, …), never the credential; `trouble` why a stale answer is given.
+    """
+
+    digest: str
+    source: str
+    host: str = ""
+    credential: str = ""
+    age: float = 0.0
+    requests: int = 0
+    milliseconds: float = 0.0
+    media_type: str = ""
+    trouble: Reason | None = None
+
+
+class Passed(msgspec.Struct, frozen=True):
+    """Yes."""
+
+    milliseconds: float = 0.0
+
+
+class Absent(msgspec.Struct, frozen=True):
+    """No: the one who must know says that there is no such thing, or not for these credentials."""
+
+    host: str = ""
+    what: str = ""
+
+
+class NotAsked(msgspec.Struct, frozen=True):
+    """Nobody was asked, by choice."""
+
+    reason: Reason
+
+
+class Failed(msgspec.Struct, frozen=True):
+    """Asked, and no usable answer. `what` names host and repository, `detail` is a short text of ours."""
+
+    reason: Reason
+    what: str = ""
+    detail: str = ""
+    retry_after: float | None = None
+
+
+Fact = Known | Passed | Absent | NotAsked | Failed
+
+
+class Oracle(Protocol):
+    """One who can answer an Ask."""
+
+    def peek(self, ask: Ask) -> Fact | None:
+        """Answer from memory; None when it would have to wait. Never waits, never raises."""
+
+    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
+        """Answer by the absolute loop time `deadline`; what comes too late is Failed(OUT_OF_TIME)."""

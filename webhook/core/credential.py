@@ -1,0 +1,54 @@
+"""One way to log in at a registry, as found: its kind may be told to anyone, its secrets to nobody."""
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from webhook.core.secret import Secret
+
+ANONYMOUS_KIND: Final = "anonymous"
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A user name with a password, or an identity token (OAuth2 refresh token), or a ready registry token.
+
+    `kind` is the provider that found it (file, pod, …): the only part that a trace, log or metric may show.
+    """
+
+    kind: str
+    username: str = ""
+    password: Secret = Secret("")
+    identity_token: Secret = Secret("")
+    registry_token: Secret = Secret("")
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether it carries nothing."""
+        return not (self.username or self.password or self.identity_token or self.registry_token)
+
+    def __repr__(self) -> str:
+        return f"Credential({self.kind})"
+
+
+ANONYMOUS: Final = Credential(ANONYMOUS_KIND)
+
+
+class Candidates(msgspec.Struct, frozen=True):
+    """The credentials to try for one repository, in order. `fingerprint` stands for them in cache keys: a keyed hash,
+    so that neither a dump of the cache nor a metric gives a secret away."""
+
+    credentials: tuple[Credential, ...]
+    fingerprint: bytes
+
+
+def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:
+    """Put an order of credentials together; `key` is random and lives as long as the process."""
+    ordered = tuple(credentials)
+    sealed = blake2b(key=key, digest_size=16)
+    for one in ordered:
+        for part in (one.username, one.password.reveal(), one.identity_token.reveal(), one.registry_token.reveal()):
+            text = part.encode()
+            sealed.update(len(text).to_bytes(4, "big") + text)
+    return Candidates(ordered, sealed.digest())

@@ -1,0 +1,56 @@
+"""What happens to one slot, and why: the value that webhook, command line and page all show."""
+
+from enum import StrEnum
+
+import msgspec
+
+from webhook.core.reason import Reason, Trace
+from webhook.core.subject import Slot
+
+
+class Action(StrEnum):
+    """What is done with the image."""
+
+    REWRITTEN = "rewritten"
+    PINNED = "pinned"
+    RECORDED = "recorded"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class Source(StrEnum):
+    """Where the digest came from."""
+
+    PIN = "pin"
+    SIBLING = "sibling"
+    FRESH = "fresh"
+    CACHED = "cached"
+    STALE = "stale"
+    GIVEN = "given"
+    LOCKED = "locked"
+    NONE = "none"
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The outcome for one slot.
+
+    `to` is the text that is written, empty when the image stays as it is. `rule` and `target` are names of the
+    configuration, empty when none applies; `arm` is `rewrite` or `pin` where a rule has a percentage, else empty.
+    """
+
+    slot: Slot
+    action: Action
+    reason: Reason
+    rule: str = ""
+    target: str = ""
+    to: str = ""
+    digest: str = ""
+    source: Source = Source.NONE
+    arm: str = ""
+    trace: Trace = ()
+
+    @property
+    def allows(self) -> bool:
+        """Whether the object may be admitted as far as this slot is concerned."""
+        return self.action is not Action.REFUSED

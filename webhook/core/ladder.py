@@ -1,0 +1,236 @@
+"""The ladder: from a step to its decision, top to bottom as the docs tell it. It asks and is told; it never looks itself."""
+
+from collections.abc import Generator
+from typing import assert_never
+
+import msgspec
+
+from webhook.core.annotation import source_of
+from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, Known, NotAsked
+from webhook.core.decision import Action, Decision, Source
+from webhook.core.guard import Guarded, judge
+from webhook.core.plan import Keep, Settle, Step
+from webhook.core.reason import Note, Reason
+from webhook.core.reference import BadReference, Reference
+from webhook.core.rules import UPSTREAM_ITSELF
+from webhook.core.targets import Target
+
+Asking = Generator[Ask, Fact, Decision]
+
+_REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A digest, where it came from, and whether the upstream gave it to this Pod's own credentials."""
+
+    digest: str
+    source: Source
+    proven: bool
+    note: Note
+
+
+def settle(step: Step) -> Asking:
+    """The decision for one slot; what it needs to know it yields as an Ask and is sent a Fact."""
+    match step:
+        case Keep():
+            return step.decision
+        case Guarded():
+            return (yield from judge(step))
+        case Settle():
+            decision = yield from _settle(step)
+            # A slot that already names a target and does not come out of its rule is a name written by hand.
+            if step.guarded is not None and not decision.to:
+                return (yield from judge(step.guarded))
+            return decision
+        case _ as never:
+            assert_never(never)
+
+
+def _settle(step: Settle) -> Asking:
+    if step.rule.write == "tag":
+        return (yield from _place(step, step.image, None))
+    found = yield from _find(step)
+    if isinstance(found, Decision):
+        return found
+    if step.rule.write == "record":
+        return _decide(step, Action.RECORDED, Reason.RECORDED, found, (found.note,))
+    pinned = step.image.pinned(found.digest, keep_tag=step.rule.write == "tagAndDigest")
+    return (yield from _place(step, pinned, found))
+
+
+def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
+    """The digest: in the image, locked, ours from a moment ago, pinned on the rollout, or the upstream's."""
+    image = step.image
+    if image.digest is not None:
+        return Found(image.digest, Source.GIVEN, False, (Reason.GIVEN,))
+    if step.locked:
+        return Found(step.locked, Source.LOCKED, False, (Reason.LOCKED, step.slot.text, step.locked))
+    if step.prior is not None:
+        source = source_of(step.prior)
+        return Found(
+            step.prior.digest, source, True, _found_note(step.slot.text, step.prior.digest, source, "our seal")
+        )
+    owner = step.subject.owner
+    if step.rule.pin == "rollout" and owner is not None and owner.uid:
+        fact = yield AskPin(owner, step.subject.namespace, step.slot.text)
+        if isinstance(fact, Known):
+            source = Source(fact.source)
+            return Found(fact.digest, source, True, _found_note(step.slot.text, fact.digest, source, owner.name))
+    fact = yield AskDigest(_upstreams(step), step.subject.audience, step.since)
+    if isinstance(fact, Known):
+        return _from_upstream(step, fact)
+    return _unresolved(step, fact)
+
+
+def _upstreams(step: Settle, digest: str | None = None) -> tuple[Reference, ...]:
+    image = step.image if digest is None else step.image.pinned(digest)
+    if step.rule.upstream == UPSTREAM_ITSELF:
+        return (image,)
+    return tuple([place.fill(image) for place in step.rule.upstream])
+
+
+def _from_upstream(step: Settle, known: Known) -> Found:
+    if known.trouble is not None:
+        note: Note = (Reason.STALE, known.host, known.trouble.value, known.age)
+        return Found(known.digest, Source.STALE, True, note)
+    note = (
+        Reason.DIGEST_FOUND,
+        step.slot.text,
+        known.digest,
+        known.source,
+        known.host,
+        known.credential,
+        known.milliseconds,
+    )
+    return Found(known.digest, Source(known.source), True, note)
+
+
+def _found_note(text: str, digest: str, source: Source, by: str) -> Note:
+    return (Reason.DIGEST_FOUND, text, digest, source.value, by, "none", 0.0)
+
+
+def _unresolved(step: Settle, fact: Fact) -> Decision:
+    """No digest: the rule says whether the Pod may start on its tag."""
+    reason, note = _trouble(step, fact)
+    if reason is Reason.OFFLINE:
+        # Nobody was asked, so nothing failed: show where it would go.
+        target = step.rule.targets[0].name if step.rule.targets and step.arm != "pin" else ""
+        return _decide(step, Action.UNCHANGED, reason, None, (note,), target=target)
+    action = Action.REFUSED if step.rule.on_failure == "refuse" else Action.FAILED
+    return _decide(step, action, reason, None, (note,))
+
+
+def _trouble(step: Settle, fact: Fact) -> tuple[Reason, Note]:
+    match fact:
+        case Failed():
+            return fact.reason, (fact.reason, fact.what or step.image.repository, fact.detail)
+        case Absent():
+            return Reason.ABSENT, (Reason.ABSENT, fact.what or str(step.image))
+        case NotAsked():
+            return fact.reason, (fact.reason,)
+        case _:
+            return Reason.INTERNAL_ERROR, (Reason.INTERNAL_ERROR, type(fact).__name__)
+
+
+def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
+    """The nearest target that can serve the image, the upstream itself when none can. `found` is None for tags."""
+    notes: list[Note] = [found.note if found is not None else (Reason.TAG_KEPT,)]
+    proof = found is None or found.proven
+    passed_over: Reason | None = None
+    if step.arm == "pin":
+        passed_over = Reason.OUTSIDE_PERCENT
+        notes.append((Reason.OUTSIDE_PERCENT, step.subject.workload, step.rule.percent))
+    for target in step.rule.targets if step.arm != "pin" else ():
+        if target.asks_no_password and not proof and target.paths.matches(step.image.path):
+            refusal = yield from _prove(step, image)
+            proof = refusal is None
+            if refusal is not None:
+                passed_over = Reason.ACCESS_NOT_PROVEN
+                notes.append((Reason.ACCESS_NOT_PROVEN, target.name, refusal))
+                continue
+        outcome = yield from _try(step, target, image)
+        if isinstance(outcome, Reference):
+            notes.append((Reason.TARGET_TAKEN, target.name))
+            to = str(outcome)
+            return _decide(step, Action.REWRITTEN, _reason(found), found, tuple(notes), target=target.name, to=to)
+        passed_over = outcome[0]
+        notes.append(outcome)
+    return _stay(step, image, found, passed_over, tuple(notes))
+
+
+def _stay(
+    step: Settle, image: Reference, found: Found | None, passed_over: Reason | None, notes: tuple[Note, ...]
+) -> Decision:
+    """No target: the upstream by digest, or nothing at all where that is what stands there."""
+    reason = passed_over or _reason(found)
+    if found is None or found.source is Source.GIVEN:
+        return _decide(step, Action.UNCHANGED, reason, found, notes)
+    return _decide(step, Action.PINNED, reason, found, notes, to=str(image))
+
+
+def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
+    """Ask the upstream to confirm a digest that it did not name itself; None when it does, else why not."""
+    fact = yield AskDigest(_upstreams(step, image.digest), step.subject.audience)
+    match fact:
+        case Known():
+            return None
+        case NotAsked(reason=Reason.OFFLINE):
+            # Only a dry run is offline: it shows what admission does once the upstream confirms.
+            return None
+        case _:
+            return _trouble(step, fact)[0].value
+
+
+def _try(step: Settle, target: Target, image: Reference) -> Generator[Ask, Fact, Reference | Note]:
+    """The image at this target, or why it cannot be served there."""
+    if not target.paths.matches(step.image.path):
+        return (Reason.PATH_NOT_SERVED, target.name, step.image.path)
+    try:
+        place = target.place.fill(image)
+    except BadReference as bad:
+        return (Reason.PATH_NOT_SERVED, target.name, bad.why)
+    if target.gated:
+        fact = yield AskStanding(target.name)
+        if isinstance(fact, Failed | Absent):
+            return (Reason.TARGET_UNHEALTHY, target.name)
+    if target.verify is not None and image.digest is not None:
+        asked = target.verify.at.fill(image) if target.verify.at is not None else place
+        held = yield AskHeld(target.name, asked, step.subject.audience, target.verify.platforms, target.verify.scheme)
+        match held:
+            case Absent():
+                return (Reason.TARGET_LACKS_DIGEST, target.name)
+            case Failed():
+                return (Reason.TARGET_NOT_ASKED, target.name, held.reason.value)
+            case NotAsked(reason=reason) if reason is not Reason.OFFLINE:
+                return (Reason.TARGET_NOT_ASKED, target.name, reason.value)
+            case _:
+                return place
+    return place
+
+
+def _reason(found: Found | None) -> Reason:
+    return Reason.TAG_KEPT if found is None else _REASON_OF.get(found.source, Reason.RESOLVED)
+
+
+def _decide(
+    step: Settle,
+    action: Action,
+    reason: Reason,
+    found: Found | None,
+    notes: tuple[Note, ...],
+    *,
+    target: str = "",
+    to: str = "",
+) -> Decision:
+    return Decision(
+        step.slot,
+        action,
+        reason,
+        step.rule.name,
+        target,
+        to,
+        found.digest if found is not None else "",
+        found.source if found is not None else Source.NONE,
+        step.arm,
+        step.trace + notes,
+    )

@@ -1,0 +1,289 @@
+"""The thing decided on: a Pod, a template or a revision, and the slots where it names images."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from webhook.core.reference import BadReference, Reference, parsed
+
+IMAGE_FIELDS: Final = (
+    ("containers", ("image",)),
+    ("initContainers", ("image",)),
+    ("ephemeralContainers", ("image",)),
+    ("volumes", ("image", "reference")),
+)
+"""Where a Pod's spec keeps image names: the list, and the way from one of its items to the text."""
+
+TEMPLATES: Final[Mapping[str, str]] = {
+    "Pod": "",
+    "PodTemplate": "/template",
+    "ReplicationController": "/spec/template",
+    "Deployment.apps": "/spec/template",
+    "ReplicaSet.apps": "/spec/template",
+    "StatefulSet.apps": "/spec/template",
+    "DaemonSet.apps": "/spec/template",
+    "Job.batch": "/spec/template",
+    "CronJob.batch": "/spec/jobTemplate/spec/template",
+}
+"""Kind.group to the JSON pointer of its Pod template; `templates:` of the configuration adds to it."""
+
+LEFT_ALONE: Final = frozenset({"", "auto"})
+"""Texts that name no image: istio writes `auto` where its injector fills the image in later."""
+
+SKIP: Final = "moorage.dev/skip"
+_JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """One place that holds an image.
+
+    `pointer` is its JSON pointer in the object, `field` and `container` name the list and the item,
+    `image` is None when `text` is no reference; `problem` then says why.
+    """
+
+    pointer: str
+    field: str
+    container: str
+    text: str
+    image: Reference | None
+    problem: str = ""
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """The controller of a Pod. `hash` is the label that names the revision; `uid` is empty outside a cluster."""
+
+    kind: str
+    name: str
+    uid: str = ""
+    hash: str = ""
+
+
+class Audience(msgspec.Struct, frozen=True):
+    """On whose behalf a registry is asked: decides which credentials may be used. Never taken from metadata."""
+
+    namespace: str
+    account: str = ""
+    secrets: tuple[str, ...] = ()
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """What a decision is about. `workload` is the owner's name without its template hash, so that a Deployment, its
+    ReplicaSets and its Pods share it."""
+
+    kind: str
+    namespace: str
+    name: str
+    workload: str
+    audience: Audience
+    slots: tuple[Slot, ...]
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+    owner: Owner | None = None
+    is_revision: bool = False
+
+    @property
+    def opted_out(self) -> bool:
+        """Whether the Pod itself asks to be left alone."""
+        return self.annotations.get(SKIP) == "true" or self.labels.get(SKIP) == "true"
+
+
+class Container(msgspec.Struct):
+    """As much of a container as names its image."""
+
+    name: str = ""
+    image: str | None = None
+
+
+class ImageVolume(msgspec.Struct):
+    """As much of an image volume as names its image."""
+
+    reference: str | None = None
+
+
+class Volume(msgspec.Struct):
+    """As much of a volume as names its image."""
+
+    name: str = ""
+    image: ImageVolume | None = None
+
+
+class SecretName(msgspec.Struct):
+    """An entry of imagePullSecrets."""
+
+    name: str = ""
+
+
+class PodSpec(msgspec.Struct, rename="camel"):
+    """As much of a Pod's spec as deciding needs."""
+
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    volumes: list[Volume] | None = None
+    image_pull_secrets: list[SecretName] | None = None
+    service_account_name: str | None = None
+
+
+class OwnerReference(msgspec.Struct):
+    """An entry of ownerReferences."""
+
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class Metadata(msgspec.Struct, rename="camel"):
+    """As much of an object's metadata as deciding needs."""
+
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class Pod(msgspec.Struct):
+    """A Pod or a Pod template."""
+
+    metadata: Metadata | None = None
+    spec: PodSpec | None = None
+
+
+def pod_slots(spec: PodSpec, at: str = "") -> Iterator[Slot]:
+    """The slots of a Pod spec whose object has its Pod at JSON pointer `at`."""
+    yield from _container_slots(spec.containers, "containers", at)
+    yield from _container_slots(spec.init_containers, "initContainers", at)
+    yield from _container_slots(spec.ephemeral_containers, "ephemeralContainers", at)
+    for index, volume in enumerate(spec.volumes or ()):
+        if volume.image is not None and volume.image.reference is not None and volume.image.reference not in LEFT_ALONE:
+            yield _slot(f"{at}/spec/volumes/{index}/image/reference", "volumes", volume.name, volume.image.reference)
+
+
+def _container_slots(containers: list[Container] | None, field: str, at: str) -> Iterator[Slot]:
+    for index, container in enumerate(containers or ()):
+        text = container.image
+        if text is not None and text not in LEFT_ALONE:
+            yield _slot(f"{at}/spec/{field}/{index}/image", field, container.name, text)
+
+
+def _slot(pointer: str, field: str, container: str, text: str) -> Slot:
+    image = parsed(text)
+    if isinstance(image, BadReference):
+        return Slot(pointer, field, container, text, None, image.why)
+    return Slot(pointer, field, container, text, image)
+
+
+def owner_of(metadata: Metadata) -> Owner | None:
+    """The controller of a Pod, with the hash label of its revision."""
+    for reference in metadata.owner_references or ():
+        if reference.controller:
+            labels = metadata.labels or {}
+            return Owner(reference.kind, reference.name, reference.uid, _revision_hash(labels))
+    return None
+
+
+def _revision_hash(labels: Mapping[str, str]) -> str:
+    for label in ("pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash"):
+        if label in labels:
+            return labels[label]
+    return ""
+
+
+def workload_of(kind: str, metadata: Metadata) -> str:
+    """The name under which a workload is known over all its rollouts; empty for a nameless object."""
+    owner = owner_of(metadata)
+    if owner is not None:
+        return _without_hash(owner.kind, owner.name, owner.hash)
+    name = metadata.name or (metadata.generate_name or "").rstrip("-")
+    return _without_hash(kind, name, _revision_hash(metadata.labels or {}))
+
+
+def _without_hash(kind: str, name: str, revision: str) -> str:
+    if kind == "ReplicaSet" and revision:
+        return name.removesuffix(f"-{revision}")
+    if kind == "Job":
+        return _JOB_OF_CRONJOB.sub("", name)
+    return name
+
+
+def audience_of(spec: PodSpec, namespace: str) -> Audience:
+    """Whose credentials may answer for this Pod. `namespace` is the request's, never the object's own."""
+    secrets = spec.image_pull_secrets
+    return Audience(
+        namespace,
+        spec.service_account_name or "",
+        tuple([secret.name for secret in secrets]) if secrets else (),
+    )
+
+
+def subject_of_pod(pod: Pod, namespace: str) -> Subject:
+    """A Pod at its admission."""
+    metadata = pod.metadata or Metadata()
+    spec = pod.spec or PodSpec()
+    return Subject(
+        "Pod",
+        namespace,
+        metadata.name or metadata.generate_name or "",
+        workload_of("Pod", metadata),
+        audience_of(spec, namespace),
+        tuple(pod_slots(spec)),
+        metadata.labels or {},
+        metadata.annotations or {},
+        owner_of(metadata),
+    )
+
+
+class BadObject(ValueError):
+    """An object whose Pod template cannot be read; says where and why."""
+
+
+def subjects_of(
+    document: Mapping[str, Any], *, namespace: str, templates: Mapping[str, str] = TEMPLATES, at: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any], Subject]]:
+    """The subjects of a manifest: itself, or the items of a List; objects of other kinds give none.
+
+    Yields the JSON pointer of the object within the document, the object, and its subject, whose slots' pointers
+    start at the object. `namespace` stands in where an object names none.
+
+    Raises:
+        BadObject: a known kind whose template has the wrong shape.
+    """
+    kind, group = str(document.get("kind", "")), str(document.get("apiVersion", "")).rpartition("/")[0]
+    if kind.endswith("List") and isinstance(document.get("items"), list):
+        for index, item in enumerate(document["items"]):
+            if isinstance(item, Mapping):
+                yield from subjects_of(item, namespace=namespace, templates=templates, at=f"{at}/items/{index}")
+        return
+    pointer = templates.get(f"{kind}.{group}" if group else kind)
+    if pointer is None:
+        return
+    yield at, document, _subject_of_template(document, kind, pointer, namespace)
+
+
+def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, namespace: str) -> Subject:
+    found: Any = document
+    for part in pointer.split("/")[1:]:
+        found = found.get(part) if isinstance(found, Mapping) else None
+    try:
+        metadata = msgspec.convert(document.get("metadata") or {}, Metadata)
+        template = msgspec.convert(found or {}, Pod)
+    except msgspec.ValidationError as wrong:
+        raise BadObject(f"{kind}: {wrong}") from None
+    inner = template.metadata or Metadata()
+    spec = template.spec or PodSpec()
+    home = metadata.namespace or namespace
+    return Subject(
+        kind,
+        home,
+        metadata.name or metadata.generate_name or "",
+        workload_of(kind, metadata),
+        audience_of(spec, home),
+        tuple(pod_slots(spec, pointer)),
+        inner.labels or {},
+        inner.annotations or {},
+        owner_of(metadata),
+    )

@@ -1,0 +1,165 @@
+"""Where Pods shall pull from: a compiled template, the paths it serves, and what it asks of us first."""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Literal, Self
+
+import msgspec
+
+from webhook.core.globs import Globs
+from webhook.core.reference import BadReference, Reference, parsed
+
+PLACEHOLDERS = ("registry", "path", "repository")
+_PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_]+)\}")
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A template for image names whose variables are filled: `host/prefix{path}suffix`.
+
+    `{path}` is the image's path, `{registry}` its host, `{repository}` both with a slash between.
+    """
+
+    template: str
+
+    def fill(self, image: Reference) -> Reference:
+        """The same tag and digest at this place.
+
+        Raises:
+            BadReference: what comes out is no image name, or would be read as another host or path.
+        """
+        text = self.template
+        if text.endswith("/{path}") and text.count("{") == 1:
+            registry, _, path = f"{text[:-6]}{image.path}".partition("/")
+        else:
+            values = {"registry": image.registry, "path": image.path, "repository": image.repository}
+            registry, _, path = _PLACEHOLDER.sub(lambda found: values[found[1]], text).partition("/")
+        again = parsed(str(image.moved_to(registry, path)))
+        if isinstance(again, BadReference):
+            raise again
+        if again.registry != registry or again.path != path:
+            raise BadReference(f"{registry}/{path}", f"it would be read as {again}")
+        return again
+
+    def origins(self, image: Reference, hosts: Iterable[str]) -> list[Reference]:
+        """The images of these hosts that this place would give exactly this name: `fill` the other way round."""
+        found = _inverse(self.template).fullmatch(_on_host(image, self.host).repository)
+        if found is None:
+            return []
+        parts = found.groupdict()
+        host, _, path = (
+            parts["repository"].partition("/") if "repository" in parts else (None, "", parts.get("path", ""))
+        )
+        candidates = [parts["registry"]] if "registry" in parts else hosts if host is None else [host]
+        origins = [Reference(candidate, path, image.tag, image.digest) for candidate in candidates if path]
+        return [one for one in origins if isinstance(parsed(str(one)), Reference)]
+
+    @property
+    def host(self) -> str:
+        """The host, `{registry}` where the image's own is used."""
+        return self.template.partition("/")[0]
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the first placeholder of the path."""
+        return self.template.partition("/")[2].partition("{")[0]
+
+    def unknown_placeholders(self) -> list[str]:
+        """Names in braces that are no placeholder: variables that were not filled."""
+        return [name for name in _PLACEHOLDER.findall(self.template) if name not in PLACEHOLDERS]
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Ask whether the target holds the digest: `at` where the webhook can reach it (scheme and place), else at the target."""
+
+    at: Place | None = None
+    scheme: Literal["http", "https"] = "https"
+    platforms: tuple[str, ...] = ()
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A place to pull from. `pull` says whose credentials the kubelet has there; `guard` what happens to Pods that
+    name it by hand; `gated` whether its health is watched."""
+
+    name: str
+    place: Place
+    paths: Globs = Globs(("**",))
+    verify: Verify | None = None
+    gated: bool = False
+    pull: Literal["anonymous", "node", "secret"] = "node"
+    guard: Literal["off", "warn", "refuse"] = "off"
+
+    @classmethod
+    def of_host(cls, host: str) -> Self:
+        """The target that a bare host in a rule's list stands for."""
+        pull, guard = defaults_for(host)
+        return cls(host, Place(f"{host}/{{path}}"), pull=pull, guard=guard)
+
+    @property
+    def asks_no_password(self) -> bool:
+        """Whether anyone who can name a digest can pull it there."""
+        return self.pull == "anonymous"
+
+    def holds_name(self, image: Reference) -> bool:
+        """Whether the image already names this target: host (under any of loopback's names) and path prefix."""
+        return _same_host(image.registry, self.place.host) and image.path.startswith(self.place.prefix)
+
+
+def defaults_for(host: str) -> tuple[Literal["anonymous", "node"], Literal["warn", "off"]]:
+    """`pull` and `guard` of a target that says neither: a cache on the node asks no password."""
+    return ("anonymous", "warn") if _is_loopback(host) else ("node", "off")
+
+
+def find_target(targets: Iterable[Target], image: Reference) -> Target | None:
+    """The first target whose name the image bears."""
+    for target in targets:
+        if target.holds_name(image):
+            return target
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _inverse(template: str) -> re.Pattern[str]:
+    seen: set[str] = set()
+    expression = ""
+    for index, part in enumerate(_PLACEHOLDER.split(template)):
+        if index % 2 == 0:
+            expression += re.escape(part)
+        elif part in seen:
+            expression += f"(?P={part})"
+        else:
+            seen.add(part)
+            expression += f"(?P<{part}>[^/]+)" if part == "registry" else f"(?P<{part}>.+)"
+    return re.compile(expression, re.ASCII)
+
+
+def _on_host(image: Reference, host: str) -> Reference:
+    # Loopback has several names; the template knows one of them.
+    return image.moved_to(host, image.path) if _same_host(image.registry, host) else image
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    name, colon, port = host.rpartition(":")
+    return (name, port) if colon and port.isdigit() else (host, "")
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
+    """Whether a dialler ends at the node itself: any spelling of loopback, and the unspecified address, which Linux
+    takes for it."""
+    name = _split_port(host)[0].lower()
+    if name == "localhost" or name.startswith("127."):
+        return True
+    try:
+        address = ip_address(int(name) if name.isdigit() else name.strip("[]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback or address.is_unspecified
+
+
+def _same_host(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    return _is_loopback(one) and _is_loopback(other) and _split_port(one)[1] == _split_port(other)[1]

@@ -1,0 +1,234 @@
+"""Where deciding meets the doors: drives each slot's ladder from memory at once, or in a task that may wait."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from webhook.core.admission import Review, decode, encode, untouched
+from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.decision import Action, Decision
+from webhook.core.ladder import Asking, settle
+from webhook.core.plan import guard_only, plan
+from webhook.core.reason import Reason
+from webhook.core.rules import RuleSet
+from webhook.core.seal import Sealer
+from webhook.core.subject import Subject
+
+LATE = 0.05
+"""Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
+
+
+class Clocks(msgspec.Struct, frozen=True):
+    """`monotonic` in seconds for durations, `wall` in unix milliseconds for the seal's time."""
+
+    monotonic: Callable[[], float]
+    wall: Callable[[], int]
+
+
+class Observer(Protocol):
+    """Who is told of every review and of every fault of ours."""
+
+    def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
+        """A review was answered."""
+
+    def bug(self, identity: str, uid: str, error: BaseException) -> None:
+        """An internal error was turned into an untouched admission."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
+        """Say nothing."""
+
+    def bug(self, identity: str, uid: str, error: BaseException) -> None:
+        """Say nothing."""
+
+
+class Unasked:
+    """The oracle for what cannot be asked here: no cluster, or offline by choice."""
+
+    def __init__(self, reason: Reason) -> None:
+        self._answer = NotAsked(reason)
+
+    def peek(self, ask: Ask) -> Fact | None:
+        """Always at once."""
+        return self._answer
+
+    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
+        """Always the same."""
+        return self._answer
+
+
+class Waiting(msgspec.Struct):
+    """A review of which some slots still wait for an answer."""
+
+    review: Review
+    started: float
+    decisions: list[Decision | None]
+    asking: list[tuple[int, Asking, Ask]]
+
+
+class Engine:
+    """Decides reviews and subjects under one configuration. Immutable: a reload makes a new one."""
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        oracles: Mapping[type, Oracle],
+        *,
+        sealer: Sealer,
+        clocks: Clocks,
+        new_id: Callable[[], str],
+        observer: Observer | None = None,
+    ) -> None:
+        self.rules = rules
+        self._oracles = oracles
+        self._sealer = sealer
+        self._clocks = clocks
+        self._new_id = new_id
+        self._observer = observer if observer is not None else Silent()
+
+    def answer_now(self, body: bytes) -> bytes | Waiting:
+        """Answer from memory alone, or say what has to be waited for.
+
+        Raises:
+            BadReview: the body cannot be answered and gets HTTP 400.
+        """
+        started = self._clocks.monotonic()
+        review = decode(body)
+        try:
+            return self._begin(review, started)
+        except Exception as error:  # noqa: BLE001 - an outer door: a fault of ours must not stop a Pod
+            return self._admit_untouched(review, error, started)
+
+    async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
+        """Answer a review that waits, by the absolute loop time `deadline`."""
+        try:
+            decisions = await self._finish(waiting.decisions, waiting.asking, deadline)
+            return self._encode(waiting.review, decisions, waiting.started)
+        except Exception as error:  # noqa: BLE001 - the same outer door
+            return self._admit_untouched(waiting.review, error, waiting.started)
+
+    async def decide(self, subject: Subject, *, deadline: float, since: float | None = None) -> tuple[Decision, ...]:
+        """The decisions for a subject, one for each slot; what a command line shows beforehand."""
+        steps = plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
+        decisions, asking = self._advance([settle(step) for step in steps])
+        return tuple(await self._finish(decisions, asking, deadline) if asking else [one for one in decisions if one])
+
+    def _begin(self, review: Review, started: float) -> bytes | Waiting:
+        subject = review.subject
+        if subject is None or not subject.slots:
+            self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
+            return untouched(review)
+        if review.may_change:
+            steps = plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall())
+        else:
+            steps = guard_only(subject, self.rules)
+        decisions, asking = self._advance([settle(step) for step in steps])
+        if asking:
+            return Waiting(review, started, decisions, asking)
+        return self._encode(review, [one for one in decisions if one is not None], started)
+
+    def _advance(self, ladders: Sequence[Asking]) -> tuple[list[Decision | None], list[tuple[int, Asking, Ask]]]:
+        """Run every ladder as far as memory carries it."""
+        decisions: list[Decision | None] = []
+        asking: list[tuple[int, Asking, Ask]] = []
+        for index, ladder in enumerate(ladders):
+            outcome = self._climb(ladder, None)
+            if isinstance(outcome, Decision):
+                decisions.append(outcome)
+            else:
+                decisions.append(None)
+                asking.append((index, ladder, outcome))
+        return decisions, asking
+
+    def _climb(self, ladder: Asking, fact: Fact | None) -> Decision | Ask:
+        """Send one fact and all that memory knows after it; the decision, or the Ask that must wait."""
+        try:
+            ask = next(ladder) if fact is None else ladder.send(fact)
+            while True:
+                known = self._oracles[type(ask)].peek(ask)
+                if known is None:
+                    return ask
+                ask = ladder.send(known)
+        except StopIteration as done:
+            decision: Decision = done.value
+            return decision
+
+    async def _finish(
+        self, decisions: list[Decision | None], asking: Sequence[tuple[int, Asking, Ask]], deadline: float
+    ) -> list[Decision]:
+        """Each slot that waits goes on in a task of its own, so that a hanging registry delays no other slot."""
+        heard: dict[Ask, asyncio.Future[Fact]] = {}
+        if len(asking) == 1:
+            index, ladder, ask = asking[0]
+            decisions[index] = await self._wait(ladder, ask, deadline, heard)
+        else:
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    (index, group.create_task(self._wait(ladder, ask, deadline, heard)))
+                    for index, ladder, ask in asking
+                ]
+            for index, task in tasks:
+                decisions[index] = task.result()
+        return [one for one in decisions if one is not None]
+
+    async def _wait(
+        self, ladder: Asking, ask: Ask, deadline: float, heard: dict[Ask, asyncio.Future[Fact]]
+    ) -> Decision:
+        outcome: Decision | Ask = ask
+        while not isinstance(outcome, Decision):
+            outcome = self._climb(ladder, await self._hear(outcome, deadline, heard))
+        return outcome
+
+    async def _hear(self, ask: Ask, deadline: float, heard: dict[Ask, asyncio.Future[Fact]]) -> Fact:
+        """Ask once a review: two slots with one image get one answer, whatever happens at the registry in between."""
+        if ask in heard:
+            return await heard[ask]
+        future = heard[ask] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout_at(deadline + LATE):
+                fact = await self._oracles[type(ask)].fetch(ask, deadline=deadline)
+        except TimeoutError:
+            fact = Failed(Reason.OUT_OF_TIME, _name(ask))
+        except BaseException:
+            future.cancel()
+            raise
+        future.set_result(fact)
+        return fact
+
+    def _encode(self, review: Review, decisions: Sequence[Decision], started: float) -> bytes:
+        answer = encode(review, decisions, self._sealer, self._clocks.wall())
+        self._observer.review(review, decisions, _outcome(decisions), self._clocks.monotonic() - started)
+        return answer
+
+    def _admit_untouched(self, review: Review, error: Exception, started: float) -> bytes:
+        """A fault of ours is never a denial and never silent."""
+        identity = self._new_id()
+        self._observer.bug(identity, review.uid, error)
+        self._observer.review(review, (), "error", self._clocks.monotonic() - started)
+        return untouched(review, f"moorage: internal error {identity}: admitted unchanged; the log has the same id")
+
+
+def _name(ask: Ask) -> str:
+    match ask:
+        case AskDigest():
+            return ask.images[0].repository
+        case AskHeld():
+            return ask.place.repository
+        case AskStanding():
+            return ask.target
+        case AskPin():
+            return ask.owner.name
+
+
+def _outcome(decisions: Sequence[Decision]) -> str:
+    actions = {one.action for one in decisions}
+    if Action.REFUSED in actions:
+        return "refused"
+    if actions & {Action.REWRITTEN, Action.PINNED, Action.RECORDED}:
+        return "changed"
+    return "failed" if Action.FAILED in actions else "untouched"
