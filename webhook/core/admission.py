@@ -36,12 +36,12 @@ class BadReview(ValueError):
     """The body is no AdmissionReview that can be answered: to be told with HTTP 400."""
 
 
-class _Resource(msgspec.Struct, frozen=True):
+class _Resource(msgspec.Struct, frozen=True, gc=False):
     group: str = ""
     resource: str = ""
 
 
-class _Request(msgspec.Struct, rename="camel"):
+class _Request(msgspec.Struct, rename="camel", gc=False):
     uid: str
     resource: _Resource = _Resource()
     sub_resource: str = ""
@@ -51,26 +51,26 @@ class _Request(msgspec.Struct, rename="camel"):
     old_object: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Review(msgspec.Struct, rename="camel"):
+class _Review(msgspec.Struct, rename="camel", gc=False):
     request: _Request
     api_version: str = ""
     kind: str = ""
 
 
-class _Envelope(msgspec.Struct, rename="camel"):
+class _Envelope(msgspec.Struct, rename="camel", gc=False):
     """What of a request must be right so that it can be answered at all."""
 
     uid: str
     operation: msgspec.Raw = msgspec.Raw(b"null")
 
 
-class _Outer(msgspec.Struct, rename="camel"):
+class _Outer(msgspec.Struct, rename="camel", gc=False):
     request: _Envelope
     api_version: str = ""
     kind: str = ""
 
 
-class Review(msgspec.Struct, frozen=True):
+class Review(msgspec.Struct, frozen=True, gc=False):
     """One question of the API server.
 
     `subject` is None when the object is not ours to touch; `untouched` then says why in a word and a sentence.

@@ -17,7 +17,7 @@ _SOURCES: Final = {source.value: source for source in Source}
 _ACTS = frozenset({Action.REWRITTEN, Action.PINNED, Action.RECORDED})
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What was done to one slot. `from` is the author's text."""
 
     from_: str = msgspec.field(name="from")
@@ -28,7 +28,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     arm: str = ""
 
 
-class Images(msgspec.Struct, frozen=True):
+class Images(msgspec.Struct, frozen=True, gc=False):
     """The annotation: entries by `field/container`, the time in unix milliseconds, the seal over all of it."""
 
     images: dict[str, Entry]

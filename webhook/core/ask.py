@@ -9,7 +9,7 @@ from webhook.core.reference import Reference
 from webhook.core.subject import Audience, Owner
 
 
-class AskPin(msgspec.Struct, frozen=True):
+class AskPin(msgspec.Struct, frozen=True, gc=False):
     """Which digest do the rollout's pin, or else its siblings, name for this image text?"""
 
     owner: Owner
@@ -17,7 +17,7 @@ class AskPin(msgspec.Struct, frozen=True):
     text: str
 
 
-class AskDigest(msgspec.Struct, frozen=True):
+class AskDigest(msgspec.Struct, frozen=True, gc=False):
     """What does the upstream say this image is now?
 
     `images` are the same image at each upstream, asked in order on outage, never on absence. An image with a digest
@@ -30,13 +30,13 @@ class AskDigest(msgspec.Struct, frozen=True):
     since: float | None = None
 
 
-class AskStanding(msgspec.Struct, frozen=True):
+class AskStanding(msgspec.Struct, frozen=True, gc=False):
     """Is this target well?"""
 
     target: str
 
 
-class AskHeld(msgspec.Struct, frozen=True):
+class AskHeld(msgspec.Struct, frozen=True, gc=False):
     """Does this target hold the digest? `place` is where the webhook can ask, `platforms` are children to look at."""
 
     target: str
@@ -49,7 +49,7 @@ class AskHeld(msgspec.Struct, frozen=True):
 Ask = AskPin | AskDigest | AskStanding | AskHeld
 
 
-class Known(msgspec.Struct, frozen=True):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """The digest, with what is known of the answer.
 
     `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds; `host` that answered; `credential` the
@@ -67,26 +67,26 @@ class Known(msgspec.Struct, frozen=True):
     trouble: Reason | None = None
 
 
-class Passed(msgspec.Struct, frozen=True):
+class Passed(msgspec.Struct, frozen=True, gc=False):
     """Yes."""
 
     milliseconds: float = 0.0
 
 
-class Absent(msgspec.Struct, frozen=True):
+class Absent(msgspec.Struct, frozen=True, gc=False):
     """No: the one who must know says that there is no such thing, or not for these credentials."""
 
     host: str = ""
     what: str = ""
 
 
-class NotAsked(msgspec.Struct, frozen=True):
+class NotAsked(msgspec.Struct, frozen=True, gc=False):
     """Nobody was asked, by choice."""
 
     reason: Reason
 
 
-class Failed(msgspec.Struct, frozen=True):
+class Failed(msgspec.Struct, frozen=True, gc=False):
     """Asked, and no usable answer. `what` names host and repository, `detail` is a short text of ours."""
 
     reason: Reason

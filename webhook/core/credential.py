@@ -11,7 +11,7 @@ from webhook.core.secret import Secret
 ANONYMOUS_KIND: Final = "anonymous"
 
 
-class Credential(msgspec.Struct, frozen=True):
+class Credential(msgspec.Struct, frozen=True, gc=False):
     """A user name with a password, or an identity token (OAuth2 refresh token), or a ready registry token.
 
     `kind` is the provider that found it (file, pod, …): the only part that a trace, log or metric may show.
@@ -35,7 +35,7 @@ class Credential(msgspec.Struct, frozen=True):
 ANONYMOUS: Final = Credential(ANONYMOUS_KIND)
 
 
-class Candidates(msgspec.Struct, frozen=True):
+class Candidates(msgspec.Struct, frozen=True, gc=False):
     """The credentials to try for one repository, in order. `fingerprint` stands for them in cache keys: a keyed hash,
     so that neither a dump of the cache nor a metric gives a secret away."""
 

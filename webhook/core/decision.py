@@ -32,7 +32,7 @@ class Source(StrEnum):
     NONE = "none"
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """The outcome for one slot.
 
     `to` is the text that is written, empty when the image stays as it is. `rule` and `target` are names of the

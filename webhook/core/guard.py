@@ -17,7 +17,7 @@ from webhook.core.subject import Slot, Subject
 from webhook.core.targets import Target
 
 
-class Guarded(msgspec.Struct, frozen=True):
+class Guarded(msgspec.Struct, frozen=True, gc=False):
     """A slot that names a guarded target. `origins` are the upstream images that lead to exactly this name."""
 
     slot: Slot

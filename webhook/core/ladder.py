@@ -148,7 +148,9 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
                 passed_over = Reason.ACCESS_NOT_PROVEN
                 notes.append((Reason.ACCESS_NOT_PROVEN, target.name, refusal))
                 continue
-        outcome = yield from _try(step, target, image)
+        outcome = _at(step, target, image)
+        if isinstance(outcome, Reference) and (target.gated or target.verify is not None):
+            outcome = (yield from _doubts(step, target, outcome, image)) or outcome
         if isinstance(outcome, Reference):
             notes.append((Reason.TARGET_TAKEN, target.name))
             to = str(outcome)
@@ -181,14 +183,18 @@ def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
             return _trouble(step, fact)[0].value
 
 
-def _try(step: Settle, target: Target, image: Reference) -> Generator[Ask, Fact, Reference | Note]:
-    """The image at this target, or why it cannot be served there."""
+def _at(step: Settle, target: Target, image: Reference) -> Reference | Note:
+    """The image's name at this target, or why it cannot have one."""
     if not target.paths.matches(step.image.path):
         return (Reason.PATH_NOT_SERVED, target.name, step.image.path)
     try:
-        place = target.place.fill(image)
+        return target.place.fill(image)
     except BadReference as bad:
         return (Reason.PATH_NOT_SERVED, target.name, bad.why)
+
+
+def _doubts(step: Settle, target: Target, place: Reference, image: Reference) -> Generator[Ask, Fact, Note | None]:
+    """Why this target cannot serve the image now, None when it can."""
     if target.gated:
         fact = yield AskStanding(target.name)
         if isinstance(fact, Failed | Absent):
@@ -204,8 +210,8 @@ def _try(step: Settle, target: Target, image: Reference) -> Generator[Ask, Fact,
             case NotAsked(reason=reason) if reason is not Reason.OFFLINE:
                 return (Reason.TARGET_NOT_ASKED, target.name, reason.value)
             case _:
-                return place
-    return place
+                return None
+    return None
 
 
 def _reason(found: Found | None) -> Reason:

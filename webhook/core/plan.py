@@ -16,13 +16,13 @@ from webhook.core.subject import Slot, Subject
 from webhook.core.targets import find_target
 
 
-class Keep(msgspec.Struct, frozen=True):
+class Keep(msgspec.Struct, frozen=True, gc=False):
     """Decided already: nothing to ask."""
 
     decision: Decision
 
 
-class Settle(msgspec.Struct, frozen=True):
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """A rule decides. `image` is what the author asked for, `prior` an entry of ours that already answers for the
     digest, `guarded` the judgement to fall back on when the slot names a target that this does not lead to."""
 

@@ -39,7 +39,7 @@ class BadReference(ValueError):
         self.why = why
 
 
-class Reference(msgspec.Struct, frozen=True):
+class Reference(msgspec.Struct, frozen=True, gc=False):
     """A parsed image name: registry host with its port, path, and a tag, a digest, both or neither."""
 
     registry: str

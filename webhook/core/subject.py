@@ -36,7 +36,7 @@ SKIP: Final = "moorage.dev/skip"
 _JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
 
 
-class Slot(msgspec.Struct, frozen=True):
+class Slot(msgspec.Struct, frozen=True, gc=False):
     """One place that holds an image.
 
     `pointer` is its JSON pointer in the object, `field` and `container` name the list and the item,
@@ -51,7 +51,7 @@ class Slot(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-class Owner(msgspec.Struct, frozen=True):
+class Owner(msgspec.Struct, frozen=True, gc=False):
     """The controller of a Pod. `hash` is the label that names the revision; `uid` is empty outside a cluster."""
 
     kind: str
@@ -60,7 +60,7 @@ class Owner(msgspec.Struct, frozen=True):
     hash: str = ""
 
 
-class Audience(msgspec.Struct, frozen=True):
+class Audience(msgspec.Struct, frozen=True, gc=False):
     """On whose behalf a registry is asked: decides which credentials may be used. Never taken from metadata."""
 
     namespace: str
@@ -68,7 +68,7 @@ class Audience(msgspec.Struct, frozen=True):
     secrets: tuple[str, ...] = ()
 
 
-class Subject(msgspec.Struct, frozen=True):
+class Subject(msgspec.Struct, frozen=True, gc=False):
     """What a decision is about. `workload` is the owner's name without its template hash, so that a Deployment, its
     ReplicaSets and its Pods share it."""
 
@@ -89,33 +89,33 @@ class Subject(msgspec.Struct, frozen=True):
         return self.annotations.get(SKIP) == "true" or self.labels.get(SKIP) == "true"
 
 
-class Container(msgspec.Struct):
+class Container(msgspec.Struct, gc=False):
     """As much of a container as names its image."""
 
     name: str = ""
     image: str | None = None
 
 
-class ImageVolume(msgspec.Struct):
+class ImageVolume(msgspec.Struct, gc=False):
     """As much of an image volume as names its image."""
 
     reference: str | None = None
 
 
-class Volume(msgspec.Struct):
+class Volume(msgspec.Struct, gc=False):
     """As much of a volume as names its image."""
 
     name: str = ""
     image: ImageVolume | None = None
 
 
-class SecretName(msgspec.Struct):
+class SecretName(msgspec.Struct, gc=False):
     """An entry of imagePullSecrets."""
 
     name: str = ""
 
 
-class PodSpec(msgspec.Struct, rename="camel"):
+class PodSpec(msgspec.Struct, rename="camel", gc=False):
     """As much of a Pod's spec as deciding needs."""
 
     containers: list[Container] | None = None
@@ -126,7 +126,7 @@ class PodSpec(msgspec.Struct, rename="camel"):
     service_account_name: str | None = None
 
 
-class OwnerReference(msgspec.Struct):
+class OwnerReference(msgspec.Struct, gc=False):
     """An entry of ownerReferences."""
 
     kind: str = ""
@@ -135,7 +135,7 @@ class OwnerReference(msgspec.Struct):
     controller: bool | None = None
 
 
-class Metadata(msgspec.Struct, rename="camel"):
+class Metadata(msgspec.Struct, rename="camel", gc=False):
     """As much of an object's metadata as deciding needs."""
 
     name: str | None = None
@@ -146,28 +146,33 @@ class Metadata(msgspec.Struct, rename="camel"):
     owner_references: list[OwnerReference] | None = None
 
 
-class Pod(msgspec.Struct):
+class Pod(msgspec.Struct, gc=False):
     """A Pod or a Pod template."""
 
     metadata: Metadata | None = None
     spec: PodSpec | None = None
 
 
-def pod_slots(spec: PodSpec, at: str = "") -> Iterator[Slot]:
+def pod_slots(spec: PodSpec, at: str = "") -> tuple[Slot, ...]:
     """The slots of a Pod spec whose object has its Pod at JSON pointer `at`."""
-    yield from _container_slots(spec.containers, "containers", at)
-    yield from _container_slots(spec.init_containers, "initContainers", at)
-    yield from _container_slots(spec.ephemeral_containers, "ephemeralContainers", at)
+    found = _container_slots(spec.containers, "containers", at) if spec.containers else []
+    if spec.init_containers:
+        found += _container_slots(spec.init_containers, "initContainers", at)
+    if spec.ephemeral_containers:
+        found += _container_slots(spec.ephemeral_containers, "ephemeralContainers", at)
     for index, volume in enumerate(spec.volumes or ()):
         if volume.image is not None and volume.image.reference is not None and volume.image.reference not in LEFT_ALONE:
-            yield _slot(f"{at}/spec/volumes/{index}/image/reference", "volumes", volume.name, volume.image.reference)
+            pointer = f"{at}/spec/volumes/{index}/image/reference"
+            found.append(_slot(pointer, "volumes", volume.name, volume.image.reference))
+    return tuple(found)
 
 
-def _container_slots(containers: list[Container] | None, field: str, at: str) -> Iterator[Slot]:
-    for index, container in enumerate(containers or ()):
-        text = container.image
-        if text is not None and text not in LEFT_ALONE:
-            yield _slot(f"{at}/spec/{field}/{index}/image", field, container.name, text)
+def _container_slots(containers: list[Container], field: str, at: str) -> list[Slot]:
+    return [
+        _slot(f"{at}/spec/{field}/{index}/image", field, container.name, container.image)
+        for index, container in enumerate(containers)
+        if container.image is not None and container.image not in LEFT_ALONE
+    ]
 
 
 def _slot(pointer: str, field: str, container: str, text: str) -> Slot:
@@ -230,7 +235,7 @@ def subject_of_pod(pod: Pod, namespace: str) -> Subject:
         metadata.name or metadata.generate_name or "",
         workload_of("Pod", metadata),
         audience_of(spec, namespace),
-        tuple(pod_slots(spec)),
+        pod_slots(spec),
         metadata.labels or {},
         metadata.annotations or {},
         owner_of(metadata),
@@ -282,7 +287,7 @@ def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, n
         metadata.name or metadata.generate_name or "",
         workload_of(kind, metadata),
         audience_of(spec, home),
-        tuple(pod_slots(spec, pointer)),
+        pod_slots(spec, pointer),
         inner.labels or {},
         inner.annotations or {},
         owner_of(metadata),

@@ -18,10 +18,22 @@ _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_]+)\}")
 class Place(msgspec.Struct, frozen=True):
     """A template for image names whose variables are filled: `host/prefix{path}suffix`.
 
-    `{path}` is the image's path, `{registry}` its host, `{repository}` both with a slash between.
+    `{path}` is the image's path, `{registry}` its host, `{repository}` both with a slash between. `host` (with
+    `{registry}` where the image's own is used) and `prefix`, what stands before the path's first placeholder,
+    follow from the template.
     """
 
     template: str
+    host: str = ""
+    prefix: str = ""
+    is_plain: bool = False
+
+    def __post_init__(self) -> None:
+        host, _, rest = self.template.partition("/")
+        prefix, _, _ = rest.partition("{")
+        for name, value in (("host", host), ("prefix", prefix), ("is_plain", f"{host}/{prefix}{{path}}" == self.template)):
+            msgspec.structs.force_setattr(self, name, value)
+        msgspec.structs.force_setattr(self, "is_plain", self.is_plain and "{" not in host)
 
     def fill(self, image: Reference) -> Reference:
         """The same tag and digest at this place.
@@ -29,12 +41,11 @@ class Place(msgspec.Struct, frozen=True):
         Raises:
             BadReference: what comes out is no image name, or would be read as another host or path.
         """
-        text = self.template
-        if text.endswith("/{path}") and text.count("{") == 1:
-            registry, _, path = f"{text[:-6]}{image.path}".partition("/")
+        if self.is_plain:
+            registry, path = self.host, self.prefix + image.path
         else:
             values = {"registry": image.registry, "path": image.path, "repository": image.repository}
-            registry, _, path = _PLACEHOLDER.sub(lambda found: values[found[1]], text).partition("/")
+            registry, _, path = _PLACEHOLDER.sub(lambda found: values[found[1]], self.template).partition("/")
         again = parsed(str(image.moved_to(registry, path)))
         if isinstance(again, BadReference):
             raise again
@@ -54,16 +65,6 @@ class Place(msgspec.Struct, frozen=True):
         candidates = [parts["registry"]] if "registry" in parts else hosts if host is None else [host]
         origins = [Reference(candidate, path, image.tag, image.digest) for candidate in candidates if path]
         return [one for one in origins if isinstance(parsed(str(one)), Reference)]
-
-    @property
-    def host(self) -> str:
-        """The host, `{registry}` where the image's own is used."""
-        return self.template.partition("/")[0]
-
-    @property
-    def prefix(self) -> str:
-        """What stands before the first placeholder of the path."""
-        return self.template.partition("/")[2].partition("{")[0]
 
     def unknown_placeholders(self) -> list[str]:
         """Names in braces that are no placeholder: variables that were not filled."""
