@@ -74,10 +74,14 @@ class Passed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Absent(msgspec.Struct, frozen=True, gc=False):
-    """No: the one who must know says that there is no such thing, or not for these credentials."""
+    """No: the one who must know says that there is no such thing, or not for these credentials.
+
+    `denied` (401, 403 instead of 404) only decides how long that is believed: both can mean either.
+    """
 
     host: str = ""
     what: str = ""
+    denied: bool = False
 
 
 class NotAsked(msgspec.Struct, frozen=True, gc=False):

@@ -31,7 +31,11 @@ class Place(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         host, _, rest = self.template.partition("/")
         prefix, _, _ = rest.partition("{")
-        for name, value in (("host", host), ("prefix", prefix), ("is_plain", f"{host}/{prefix}{{path}}" == self.template)):
+        for name, value in (
+            ("host", host),
+            ("prefix", prefix),
+            ("is_plain", f"{host}/{prefix}{{path}}" == self.template),
+        ):
             msgspec.structs.force_setattr(self, name, value)
         msgspec.structs.force_setattr(self, "is_plain", self.is_plain and "{" not in host)
 

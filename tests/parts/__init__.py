@@ -1,0 +1,80 @@
+"""The real programs that tests run against: which they are, and where they stand once `make parts` has built them."""
+
+import os
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_HERE: Final = Path(__file__).parent
+
+
+class Module(msgspec.Struct, frozen=True):
+    """A command of a published Go module, at one version."""
+
+    package: str
+    version: str
+
+    @property
+    def key(self) -> str:
+        """Stands for what would be built."""
+        return self.version
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A Go module of this repository."""
+
+    folder: Path
+
+    @property
+    def key(self) -> str:
+        """Stands for what would be built: changes with any source file."""
+        known = sha256()
+        for file in sorted(self.folder.rglob("*")):
+            if file.suffix in {".go", ".mod", ".sum"}:
+                known.update(file.relative_to(self.folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+        return known.hexdigest()[:16]
+
+
+PARTS: Final[Mapping[str, Module | Source]] = {
+    "registry": Module("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
+    "oracle": Source(_HERE / "oracle"),
+    "floor": Source(_HERE.parent / "bench" / "floor"),
+}
+"""Every part in one table; a new one is a row."""
+
+
+class MissingPart(RuntimeError):
+    """A part that tests need has not been built."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the part {name!r} is not built; run `make parts` (or `make test-quick` to do without parts)")
+        self.name = name
+
+
+def cache(environ: Mapping[str, str]) -> Path:
+    """Where built parts are kept: outside the repository, so that every clone of a machine shares them."""
+    if chosen := environ.get("MOORAGE_PARTS"):
+        return Path(chosen)
+    base = environ.get("XDG_CACHE_HOME") or Path(environ["HOME"], ".cache")
+    return Path(base, "moorage", "parts")
+
+
+def place(name: str, environ: Mapping[str, str]) -> Path:
+    """The file that a part has, or will have, once built."""
+    return cache(environ) / f"{name}-{PARTS[name].key}" / name
+
+
+def part(name: str) -> Path:
+    """The file of a built part.
+
+    Raises:
+        MissingPart: it has not been built. That fails a test, it never skips one: a test of the real thing that
+            silently does not run is worth nothing. `make test-quick` leaves out the tests marked `parts`.
+    """
+    file = place(name, os.environ)
+    if not file.exists():
+        raise MissingPart(name)
+    return file

@@ -1,0 +1,1 @@
+"""Against programs that others wrote: what no stand-in of ours can prove."""

@@ -1,0 +1,141 @@
+"""What an answer about a manifest proves: the digest, or that a body has to be hashed, or that this is no registry.
+
+Sources: distribution-spec (pulling manifests; the digest header is optional up to v1.1.1), CVE-2021-41190 (media type
+and Content-Type must agree; documents with both manifests and layers are refused).
+"""
+
+import hashlib
+from typing import Final
+
+import msgspec
+
+from webhook.core.challenge import Response, Trouble
+from webhook.core.reason import Reason
+from webhook.core.reference import is_digest
+
+OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
+INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
+KNOWN_TYPES: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
+ACCEPT: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+"""One line: servers that read only the first Accept line answer 406 to several (distribution#4596)."""
+MANIFEST_BODY: Final = 4 * 1024 * 1024
+_DIGEST_HEADER = "docker-content-digest"
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """A digest and the media type of what it names."""
+
+    digest: str
+    media_type: str
+
+
+class Platform(msgspec.Struct):
+    """The platform of a child of an index."""
+
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
+
+class Child(msgspec.Struct):
+    """One entry of an index."""
+
+    digest: str = ""
+    platform: Platform | None = None
+
+
+class _Blob(msgspec.Struct):
+    digest: str = ""
+
+
+class _Document(msgspec.Struct, rename="camel"):
+    media_type: str = ""
+    schema_version: int = 0
+    manifests: list[Child] | None = None
+    config: _Blob | None = None
+    layers: list[_Blob] | None = None
+    fs_layers: list[object] | None = None
+
+
+def media_type_of(response: Response) -> str:
+    """Content-Type without its parameters."""
+    return (response.header("content-type") or "").partition(";")[0].strip().lower()
+
+
+def head_proof(response: Response, wanted: str | None) -> Proof | None:
+    """What a HEAD answer proves; None when the body has to be fetched and hashed.
+
+    `wanted` is the digest that was asked for, if one was.
+    """
+    digest, media_type = response.header(_DIGEST_HEADER), media_type_of(response)
+    length = response.header("content-length")
+    if digest is None or not is_digest(digest) or media_type not in KNOWN_TYPES or not length or length == "0":
+        return None
+    if wanted is not None and digest != wanted:
+        return None
+    return Proof(digest, media_type)
+
+
+def body_proof(response: Response, wanted: str | None) -> Proof | Trouble:
+    """What a GET answer proves: the body's own hash, whatever the header says."""
+    document = _read(response)
+    if isinstance(document, Trouble):
+        return document
+    claimed = response.header(_DIGEST_HEADER) or ""
+    algorithm = (wanted or (claimed if is_digest(claimed) else "sha256:")).partition(":")[0]
+    digest = f"{algorithm}:{hashlib.new(algorithm, response.body).hexdigest()}"
+    if wanted is not None and digest != wanted:
+        return _bad("it answers with a document of another digest")
+    return Proof(digest, document.media_type)
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """The entries of an index, or the digest of a single image's configuration."""
+
+    children: tuple[Child, ...] = ()
+    config: str = ""
+
+
+def contents_of(response: Response) -> Contents | Trouble:
+    """What a manifest lists."""
+    document = _read(response)
+    if isinstance(document, Trouble):
+        return document
+    config = document.config.digest if document.config is not None else ""
+    return Contents(tuple(document.manifests or ()), config if is_digest(config) else "")
+
+
+def platform_of(body: bytes) -> Platform | Trouble:
+    """The platform that an image configuration names."""
+    try:
+        return msgspec.json.decode(body, type=Platform)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _bad("it answers with something that is no image configuration")
+
+
+def _read(response: Response) -> _Document | Trouble:
+    try:
+        document = msgspec.json.decode(response.body, type=_Document)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return _bad("it answers with something that is no manifest")
+    stated = media_type_of(response)
+    if document.schema_version != 2 or document.fs_layers is not None:
+        return _bad("it answers with a schema 1 manifest or something that is none")
+    if document.manifests is not None and (document.layers is not None or document.config is not None):
+        return _bad("it answers with a document that is both an index and an image")
+    if stated in KNOWN_TYPES and document.media_type not in {"", stated}:
+        return _bad("Content-Type and mediaType contradict each other")
+    media_type = document.media_type or (stated if stated in KNOWN_TYPES else "")
+    if media_type not in KNOWN_TYPES or (media_type in INDEXES) is not (document.manifests is not None):
+        return _bad("it answers with a document of another type")
+    return msgspec.structs.replace(document, media_type=media_type)
+
+
+def _bad(detail: str) -> Trouble:
+    return Trouble(Reason.BAD_REGISTRY, detail)

@@ -1,0 +1,1 @@
+"""Which credentials may answer for an image, one file for each place that they come from."""

@@ -1,0 +1,291 @@
+"""One reference to Known, Absent or Failed: drives the login conversation through the door, and keeps the tokens."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+from cachetools import LRUCache
+
+from webhook.core.ask import Absent, Failed, Known, Passed
+from webhook.core.challenge import Challenge, NeedToken, Request, Response, Token, Trouble, fetch_token, with_login
+from webhook.core.credential import Candidates, Credential
+from webhook.core.hosts import Registries, Registry
+from webhook.core.manifest import (
+    ACCEPT,
+    INDEXES,
+    MANIFEST_BODY,
+    Contents,
+    Platform,
+    Proof,
+    body_proof,
+    contents_of,
+    head_proof,
+    platform_of,
+)
+from webhook.core.reason import Reason
+from webhook.core.reference import Reference
+
+RENEW_AT: Final = 0.8
+RENEW_BEFORE: Final = 5.0
+TOKENS: Final = 10_000
+CHALLENGES: Final = 4_096
+_AGAIN: Final = frozenset({408, 500, 502, 503, 504})
+
+
+class Door(Protocol):
+    """What sends requests: `webhook.outbound.Outbound`."""
+
+    async def send(self, request: Request, *, registry: Registry, deadline: float) -> Response | Trouble:
+        """The answer by the absolute loop time `deadline`."""
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    token: Token
+    until: float
+
+
+class _Count:
+    """How many requests one question took."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+
+class _Ask(msgspec.Struct, frozen=True):
+    image: Reference
+    registry: Registry
+    credential: Credential
+    deadline: float
+    asked: _Count
+
+
+Answer = TypeVar("Answer")
+Question = Callable[[_Ask], Awaitable[Answer | Absent | Trouble]]
+
+
+class Accepted(Generic[Answer]):
+    """An answer, and the credential that got it."""
+
+    def __init__(self, answer: Answer, credential: Credential) -> None:
+        self.answer = answer
+        self.credential = credential
+
+
+class RegistryClient:
+    """Asks registries. Tokens are kept per (realm, service, scope, credential) until they near their end."""
+
+    def __init__(
+        self,
+        outbound: Door,
+        registries: Registries,
+        *,
+        now: Callable[[], float],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._outbound = outbound
+        self._registries = registries
+        self._now = now
+        self._jitter = jitter
+        self._tokens: LRUCache[NeedToken, _Kept] = LRUCache(TOKENS)
+        self._fetching: dict[NeedToken, asyncio.Task[Token | Trouble]] = {}
+        self._challenges: LRUCache[tuple[str, str], Challenge] = LRUCache(CHALLENGES)
+
+    async def digest_of(self, image: Reference, candidates: Candidates, *, deadline: float) -> Known | Absent | Failed:
+        """The digest that the image names now, or the confirmation of the one it carries."""
+        started = self._now()
+        asked = _Count()
+        outcome = await self._ask(image, candidates, deadline, asked, self._prove)
+        if isinstance(outcome, Accepted):
+            proof = outcome.answer
+            milliseconds = (self._now() - started) * 1000
+            return Known(
+                proof.digest,
+                "fresh",
+                image.registry,
+                outcome.credential.kind,
+                requests=asked.number,
+                milliseconds=milliseconds,
+                media_type=proof.media_type,
+            )
+        return outcome
+
+    async def platforms_of(
+        self, image: Reference, candidates: Candidates, *, deadline: float
+    ) -> tuple[str, ...] | Absent | Failed:
+        """The platforms of an index, in its order, or the one of a single image (which its configuration knows)."""
+        outcome = await self._ask(image, candidates, deadline, _Count(), self._platforms)
+        if not isinstance(outcome, Accepted):
+            return outcome
+        return tuple(str(platform) for platform in outcome.answer if platform.os)
+
+    async def holds(
+        self, image: Reference, candidates: Candidates, *, scheme: str, platforms: tuple[str, ...], deadline: float
+    ) -> Passed | Absent | Failed:
+        """Whether this place holds the digest and, where platforms are given, their children too (an index may be
+        there while its children fail: kraken registry_blob sends no Accept)."""
+        started = self._now()
+        found = await self._ask(image, candidates, deadline, _Count(), self._prove, scheme)
+        if not isinstance(found, Accepted):
+            return found
+        if platforms and found.answer.media_type in INDEXES:
+            missing = await self._missing_child(image, candidates, scheme, platforms, deadline)
+            if missing is not None:
+                return missing
+        return Passed((self._now() - started) * 1000)
+
+    async def _missing_child(
+        self, image: Reference, candidates: Candidates, scheme: str, platforms: tuple[str, ...], deadline: float
+    ) -> Absent | Failed | None:
+        listed = await self._ask(image, candidates, deadline, _Count(), self._contents, scheme)
+        if not isinstance(listed, Accepted):
+            return listed
+        for child in listed.answer.children:
+            if str(child.platform or Platform()) in platforms:
+                place = image.pinned(child.digest)
+                found = await self._ask(place, candidates, deadline, _Count(), self._prove, scheme)
+                if not isinstance(found, Accepted):
+                    return found
+        return None
+
+    async def _ask(
+        self,
+        image: Reference,
+        candidates: Candidates,
+        deadline: float,
+        asked: _Count,
+        question: Question[Answer],
+        scheme: str = "",
+    ) -> Accepted[Answer] | Absent | Failed:
+        """Put one question with each credential in turn, until one is accepted (the kubelet tries all that match)."""
+        registry = self._registries.find(image.registry)
+        what = image.repository
+        if registry is None:
+            return Failed(Reason.HOST_NOT_LISTED, what, f"add registries.{image.registry}: {{}} to allow it")
+        if scheme == "http":
+            registry = msgspec.structs.replace(registry, plain_http=True)
+        outcome: Absent | Failed = Absent(image.registry, str(image), denied=True)
+        refused = False
+        for credential in candidates.credentials:
+            if credential.is_anonymous and refused:
+                continue
+            ask = _Ask(image, registry, credential, deadline, asked)
+            answer = await question(ask)
+            if isinstance(answer, Trouble):
+                return Failed(answer.reason, what, answer.detail, answer.retry_after)
+            if not isinstance(answer, Absent):
+                return Accepted(answer, credential)
+            outcome, refused = answer, refused or (answer.denied and not credential.is_anonymous)
+        return outcome
+
+    async def _prove(self, ask: _Ask) -> Proof | Absent | Trouble:
+        wanted = ask.image.digest
+        answer = await self._manifest(ask, "HEAD")
+        if isinstance(answer, Response) and answer.status == 200:
+            proof = head_proof(answer, wanted)
+            if proof is not None:
+                return proof
+        elif not isinstance(answer, Response) or answer.status not in {405, 501}:
+            return answer if not isinstance(answer, Response) else _verdict(answer, ask)
+        answer = await self._manifest(ask, "GET")
+        if isinstance(answer, Response):
+            return body_proof(answer, wanted) if answer.status == 200 else _verdict(answer, ask)
+        return answer
+
+    async def _contents(self, ask: _Ask) -> Contents | Absent | Trouble:
+        answer = await self._manifest(ask, "GET")
+        if not isinstance(answer, Response):
+            return answer
+        if answer.status != 200:
+            return _verdict(answer, ask)
+        proof = body_proof(answer, ask.image.digest)
+        return proof if isinstance(proof, Trouble) else contents_of(answer)
+
+    async def _platforms(self, ask: _Ask) -> tuple[Platform, ...] | Absent | Trouble:
+        contents = await self._contents(ask)
+        if not isinstance(contents, Contents):
+            return contents
+        if not contents.config:
+            return tuple(child.platform for child in contents.children if child.platform is not None)
+        answer = await self._get(ask, "GET", f"blobs/{contents.config}", "blob")
+        if not isinstance(answer, Response):
+            return answer
+        if answer.status != 200:
+            return _verdict(answer, ask)
+        platform = platform_of(answer.body)
+        return platform if isinstance(platform, Trouble) else (platform,)
+
+    async def _manifest(self, ask: _Ask, method: str) -> Response | Trouble:
+        return await self._get(ask, method, f"manifests/{ask.image.digest or ask.image.floating}", "manifest")
+
+    async def _get(self, ask: _Ask, method: str, what: str, purpose: str) -> Response | Trouble:
+        registry, image = ask.registry, ask.image
+        scheme = "http" if registry.plain_http else "https"
+        url = f"{scheme}://{registry.endpoint}/v2/{image.path}/{what}"
+        request = Request(method, url, purpose, ACCEPT if purpose == "manifest" else "", limit=MANIFEST_BODY)
+        place = (registry.host, image.path)
+        talk = with_login(
+            request, path=image.path, registry=registry, credential=ask.credential, known=self._challenges.get(place)
+        )
+        said: Response | Trouble | Token | None = None
+        try:
+            while True:
+                wish = next(talk) if said is None else talk.send(said)
+                said = await self._token(wish, ask) if isinstance(wish, NeedToken) else await self._send(wish, ask)
+        except StopIteration as done:
+            answer: Response | Trouble
+            challenge: Challenge | None
+            answer, challenge = done.value
+            if challenge is not None:
+                self._challenges[place] = challenge
+            return answer
+
+    async def _send(self, request: Request, ask: _Ask) -> Response | Trouble:
+        """One request, and one more after a passing trouble while there is time for it."""
+        ask.asked.number += 1
+        answer = await self._outbound.send(request, registry=ask.registry, deadline=ask.deadline)
+        passing = answer.status in _AGAIN if isinstance(answer, Response) else answer.reason is Reason.UNAVAILABLE
+        pause = 0.02 + 0.08 * self._jitter()
+        if not passing or asyncio.get_running_loop().time() + 2 * pause >= ask.deadline:
+            return answer
+        await asyncio.sleep(pause)
+        ask.asked.number += 1
+        return await self._outbound.send(request, registry=ask.registry, deadline=ask.deadline)
+
+    async def _token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
+        key = msgspec.structs.replace(need, anew=False)
+        kept = self._tokens.get(key)
+        if kept is not None and not need.anew and self._now() < kept.until:
+            return kept.token
+        task = self._fetching.get(key)
+        if task is None:
+            task = self._fetching[key] = asyncio.create_task(self._fetch_token(key, ask))
+            task.add_done_callback(lambda _: self._fetching.pop(key, None))
+        # Shielded: one who runs out of time must not take the token from the others.
+        return await asyncio.shield(task)
+
+    async def _fetch_token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
+        exchange = fetch_token(need)
+        said: Response | Trouble | None = None
+        try:
+            while True:
+                wish = next(exchange) if said is None else exchange.send(said)
+                said = await self._send(wish, ask)
+        except StopIteration as done:
+            outcome: Token | Trouble = done.value
+            if isinstance(outcome, Token):
+                life = min(outcome.life * RENEW_AT, outcome.life - RENEW_BEFORE)
+                self._tokens[need] = _Kept(outcome, self._now() + life)
+            return outcome
+
+
+def _verdict(answer: Response, ask: _Ask) -> Absent | Trouble:
+    """What a status other than 200 means. 401, 403 and 404 are told apart for how long they are believed, no further:
+    each can mean "absent" and "not yours"."""
+    status = answer.status
+    if status in {401, 403, 404}:
+        return Absent(ask.image.registry, str(ask.image), denied=status != 404)
+    if status >= 500 or status == 408:
+        return Trouble(Reason.UNAVAILABLE, f"it answers {status}")
+    return Trouble(Reason.BAD_REGISTRY, f"it answers {status}")
