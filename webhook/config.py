@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,6 +19,7 @@ from webhook.settings import API_VERSION, KIND, Configuration
 
 ENVIRONMENT: Final = "MOORAGE_CONFIG"
 VARIABLE: Final = "MOORAGE_VAR_"
+ROUNDS: Final = 8
 PLACES: Final = (Path("moorage.yaml"), Path("/etc/moorage/moorage.yaml"))
 SMALLEST: Final = f"""apiVersion: {API_VERSION}
 kind: {KIND}
@@ -152,8 +154,6 @@ class _Loading:
     def load(self) -> Loaded:
         self._flags = [rule for number, text in enumerate(self._rules) if (rule := self._flag(number, text))]
         settings = self._validate()
-        if settings is None:
-            raise BadConfiguration(self._sorted())
         base = self._file.parent if self._file is not None else Path()
         compiler = Compiler(settings, base, self._environment(), self._variables)
         compiled = compiler.compile()
@@ -188,7 +188,7 @@ class _Loading:
             if name.startswith(VARIABLE)
         }
 
-    def _validate(self) -> Configuration | None:
+    def _validate(self) -> Configuration:
         raw = dict(self._raw)
         if isinstance(raw.get("vars"), dict):
             every = raw["vars"]
@@ -198,11 +198,18 @@ class _Loading:
             self._problems.append(self._problem(Trouble("/tables", "unknown key", of_key=True)))
         if isinstance(raw.get("rules"), list):
             raw["rules"] = [*self._flags, *raw["rules"]]
-        try:
-            return Configuration.model_validate(raw)
-        except ValidationError as wrong:
-            self._problems += [self._invalid(error) for error in wrong.errors(include_url=False)]
-            return None
+        raw = deepcopy(raw)
+        for _ in range(ROUNDS):
+            try:
+                return Configuration.model_validate(raw)
+            except ValidationError as wrong:
+                # What is wrong gives way to something harmless, and we look again: the rest may have other mistakes.
+                for error in wrong.errors(include_url=False):
+                    if error["type"] != "too_short" or not _at(raw, error["loc"]):
+                        self._problems.append(self._invalid(error))
+                        if not _mend(raw, error["loc"]):
+                            raise BadConfiguration(self._sorted()) from None
+        raise BadConfiguration(self._sorted())
 
     def _invalid(self, error: Any) -> Problem:
         location = tuple(error["loc"])
@@ -231,6 +238,51 @@ class _Loading:
 
     def _sorted(self) -> list[Problem]:
         return sorted(set(self._problems), key=lambda one: (one.file, one.line, one.column, one.message))
+
+
+def _at(value: Any, location: Sequence[Any]) -> Any:
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+def _mend(raw: dict[str, Any], location: Sequence[Any]) -> bool:
+    """Put something harmless where a mistake was told; False when there is no such place."""
+    *way, last = location
+    parent = _at(raw, way)
+    named = next((part for part in reversed(location) if isinstance(part, str)), "")
+    harmless = _harmless(named, location)
+    if isinstance(parent, list) and isinstance(last, int) and last < len(parent):
+        parent[last] = harmless[0] if isinstance(harmless, list) else harmless
+        return True
+    if not isinstance(parent, dict):
+        return False
+    if harmless is not None:
+        parent[last] = harmless
+    else:
+        parent.pop(last, None)
+    return True
+
+
+def _harmless(key: str, location: Sequence[Any]) -> Any:
+    number = "-".join(str(part) for part in location)
+    rule = {"name": f"x-{number}"[:60], "images": ["x.invalid/**"]}
+    if location[0] == "registries" and key == "kind":
+        return "anonymous"
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": rule["name"],
+        "images": rule["images"],
+        "image": "x.invalid/{path}",
+        "rules": [rule],
+        "targets": ["x.invalid"] if isinstance(location[-1], int) else None,
+        **{key: ["!x.invalid"] for key in ("tags", "namespaces", "containers", "paths")},
+        "upstream": ["{registry}"],
+    }.get(key)
 
 
 def _where(parts: Sequence[str]) -> str:

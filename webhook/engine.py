@@ -53,11 +53,11 @@ class Unasked:
     def __init__(self, reason: Reason) -> None:
         self._answer = NotAsked(reason)
 
-    def peek(self, ask: Ask) -> Fact | None:
+    def peek(self, ask: Ask) -> Fact | None:  # noqa: ARG002 - every question has the same answer
         """Always at once."""
         return self._answer
 
-    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
+    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:  # noqa: ARG002 - as above
         """Always the same."""
         return self._answer
 

@@ -218,7 +218,7 @@ def _to_httpx(request: Request) -> httpx.Request:
 
 def _too_large(request: Request, status: int, headers: dict[str, tuple[str, ...]]) -> Response | Trouble:
     # The body of an error is never needed; a large one says nothing more than its status.
-    if status != 200 and status != 429:
+    if status not in {200, 429}:
         return Response(status, headers)
     return Trouble(Reason.BAD_REGISTRY, f"its answer has more than {request.limit} bytes")
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
+import secrets
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from cachetools import LRUCache
@@ -57,11 +58,21 @@ class Memory:
 
     def __init__(self, entries: int, now: Callable[[], float]) -> None:
         self.now = now
+        self.key = secrets.token_bytes(32)
         self.answers: LRUCache[Key, Entry] = LRUCache(entries)
         self.refusals: LRUCache[Key, _Refusal] = LRUCache(entries)
         self.flights: Flights[Known | Absent | Failed] = Flights(now)
         self.breakers: dict[str, Breaker] = {}
         self.bulkheads: dict[str, tuple[int, Bulkhead]] = {}
+
+    def resize(self, entries: int) -> None:
+        """Another bound; what is kept stays as far as it fits."""
+        if entries != self.answers.maxsize:
+            for name in ("answers", "refusals"):
+                kept: LRUCache[Key, Any] = LRUCache(entries)
+                for key, value in list(getattr(self, name).items())[-entries:]:
+                    kept[key] = value
+                setattr(self, name, kept)
 
     def breaker(self, host: str) -> Breaker:
         """The breaker of a registry."""

@@ -1,36 +1,49 @@
 """Builds the objects: the only module that knows every edge. It decides nothing."""
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from webhook.config import Loaded
 from webhook.core.ask import AskDigest, AskHeld, AskPin, AskStanding, Oracle
-from webhook.core.credential import Credential
 from webhook.core.reason import Reason
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
-    from webhook.credentials.source import Provider
-    from webhook.outbound import Outbound
+    from webhook.credentials.source import Credentials, Provider
     from webhook.registry import RegistryClient
     from webhook.resolver import Memory, Resolver
+    from webhook.telemetry import Telemetry
 
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
-FOREVER: Final = 10 * 365 * 86400.0
-"""Seconds for which an answer stays fresh within one run of the command line."""
 
 
 def own_sealer() -> Sealer:
     """A key of this process: it trusts what it wrote itself and nothing else."""
     return Sealer((Secret(secrets.token_hex(32)),))
+
+
+def sealer_from(file: Path | None) -> Sealer:
+    """The keys in a file, one a line, the first signs; without a file a key of this process.
+
+    Raises:
+        ValueError: a key is too short, or the file cannot be read.
+    """
+    if file is None:
+        return own_sealer()
+    try:
+        keys = [line.strip() for line in file.read_text().splitlines() if line.strip()]
+    except OSError as failed:
+        raise ValueError(f"{file}: {failed.strerror}") from None
+    return Sealer(tuple(Secret(key) for key in keys))
 
 
 def new_id() -> str:
@@ -39,15 +52,123 @@ def new_id() -> str:
 
 
 class Laptop(msgspec.Struct):
-    """What the command line works with. `registry` and `credentials` are None when offline."""
+    """What the command line works with. `client` and `credentials` are None when offline."""
 
     engine: Engine
-    registry: "RegistryClient | None" = None
+    started: float
+    client: "RegistryClient | None" = None
     resolver: "Resolver | None" = None
+    credentials: "Credentials | None" = None
 
 
-def offline_engine(loaded: Loaded) -> Engine:
+def offline(loaded: Loaded) -> Laptop:
     """Rules and targets, and nobody to ask. Imports no HTTP."""
     asked = Unasked(Reason.OFFLINE)
     oracles: dict[type, Oracle] = {AskDigest: asked, AskHeld: asked, AskStanding: asked, AskPin: asked}
-    return Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id)
+    engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id)
+    return Laptop(engine, time.monotonic())
+
+
+@asynccontextmanager
+async def laptop(
+    loaded: Loaded,
+    *,
+    environ: Mapping[str, str],
+    docker_config: Path | None = None,
+    observer: Observer | None = None,
+) -> AsyncIterator[Laptop]:
+    """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets."""
+    from webhook.credentials.docker_config import UserLogins, find
+    from webhook.credentials.helpers import Helpers
+    from webhook.outbound import Outbound
+    from webhook.registry import RegistryClient
+    from webhook.resolver import Memory
+
+    logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
+    outbound = Outbound(loaded.registries)
+    memory = Memory(loaded.resolving.entries, time.monotonic)
+    try:
+        client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
+        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memory)
+        engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id, observer=observer)
+        yield Laptop(engine, time.monotonic(), client, resolver, credentials)
+    finally:
+        await memory.flights.aclose()
+        await outbound.aclose()
+
+
+def _oracles(
+    loaded: Loaded,
+    client: "RegistryClient",
+    providers: Mapping[str, "Provider"],
+    memory: "Memory",
+    observe: Callable[[str, str], None] | None = None,
+) -> "tuple[dict[type, Oracle], Resolver, Credentials]":
+    from webhook.credentials.source import Credentials
+    from webhook.holdings import Holdings
+    from webhook.resolver import Resolver
+
+    credentials = Credentials(loaded.registries, key=memory.key, providers=providers, entries=loaded.resolving.entries)
+    resolver = Resolver(client, credentials, loaded.registries, loaded.resolving, memory=memory, observe=observe)
+    no_cluster = Unasked(Reason.NO_CLUSTER)
+    oracles: dict[type, Oracle] = {
+        AskDigest: resolver,
+        AskHeld: Holdings(client, credentials, entries=loaded.resolving.entries, now=time.monotonic),
+        AskStanding: no_cluster,
+        AskPin: no_cluster,
+    }
+    return oracles, resolver, credentials
+
+
+class Assembly:
+    """The parts of a serving process that outlive a reload, and the engine made of them for each configuration."""
+
+    def __init__(self, telemetry: "Telemetry", sealer: Sealer) -> None:
+        from webhook.resolver import Memory
+
+        self._telemetry = telemetry
+        self._sealer = sealer
+        self._memory = Memory(10_000, time.monotonic)
+        self._closing: set[asyncio.Task[None]] = set()
+        self._close: Callable[[], None] = lambda: None
+        self._credentials: Credentials | None = None
+        telemetry.watch_breakers(self._open_breakers)
+
+    def engine(self, loaded: Loaded) -> Engine:
+        """An engine for this configuration; the doors of the one before stay open for its running reviews."""
+        from webhook.outbound import Outbound
+        from webhook.registry import RegistryClient
+
+        self._close()
+        outbound = Outbound(loaded.registries, observe=self._telemetry.registry_request)
+        client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
+        self._memory.resize(loaded.resolving.entries)
+
+        def close_later() -> None:
+            task = asyncio.ensure_future(_close_after(loaded.resolving.budget + 10, outbound.aclose))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+        self._close = close_later
+        oracles, _, self._credentials = _oracles(loaded, client, {}, self._memory, self._telemetry.resolution)
+        return Engine(
+            loaded.rules,
+            oracles,
+            sealer=self._sealer,
+            clocks=CLOCKS,
+            new_id=new_id,
+            observer=self._telemetry,
+        )
+
+    def refresh_credentials(self) -> None:
+        """Read the operator's docker configs again."""
+        if self._credentials is not None:
+            self._credentials.refresh()
+
+    def _open_breakers(self) -> dict[str, bool]:
+        return {host: breaker.is_open for host, breaker in self._memory.breakers.items()}
+
+
+async def _close_after(seconds: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.sleep(seconds)
+    await close()

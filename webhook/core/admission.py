@@ -160,7 +160,7 @@ def _changed(slots: Sequence[Slot], before: Pod) -> tuple[Slot, ...]:
 def untouched(review: Review, warning: str = "") -> bytes:
     """Allowed, as it is."""
     warnings = [warning] if warning else [f"moorage: left as it is: {review.untouched}"] if review.untouched else []
-    return _answer(review.uid, True, b"", warnings, {}, "")
+    return _answer(review.uid, b"", warnings, {}, "")
 
 
 def encode(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> bytes:
@@ -171,10 +171,10 @@ def encode(review: Review, decisions: Sequence[Decision], sealer: Sealer, millis
     refused = [one for one in decisions if one.action is Action.REFUSED]
     warnings = list(dict.fromkeys(filter(None, map(warning_of, decisions))))[:_MAX_WARNINGS]
     if refused:
-        return _answer(review.uid, False, b"", warnings, _audit(decisions), _refusal(refused))
+        return _answer(review.uid, b"", warnings, _audit(decisions), _refusal(refused))
     operations = patch_of(review, decisions, sealer, milliseconds) if review.may_change else []
     patch = b"[%b]" % b",".join(operations) if operations else b""
-    return _answer(review.uid, True, patch, warnings, _audit(decisions), "")
+    return _answer(review.uid, patch, warnings, _audit(decisions), "")
 
 
 def patch_of(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> list[bytes]:
@@ -207,10 +207,10 @@ def _annotate(subject: Subject, decisions: Sequence[Decision], sealer: Sealer, m
     return [_encode({"op": "add", "path": "/metadata/annotations", "value": {IMAGES: text}})]
 
 
-def _answer(uid: str, allowed: bool, patch: bytes, warnings: list[str], audit: dict[str, str], refusal: str) -> bytes:
+def _answer(uid: str, patch: bytes, warnings: list[str], audit: dict[str, str], refusal: str) -> bytes:
     response = b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":%b,"allowed":%b' % (
         _encode(uid),
-        b"true" if allowed else b"false",
+        b"false" if refusal else b"true",
     )
     if patch:
         response += b',"patchType":"JSONPatch","patch":"%b"' % b2a_base64(patch, newline=False)

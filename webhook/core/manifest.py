@@ -19,7 +19,7 @@ DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 INDEXES: Final = frozenset({OCI_INDEX, DOCKER_LIST})
 KNOWN_TYPES: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
-ACCEPT: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
+ACCEPT: Final = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 """One line: servers that read only the first Accept line answer 406 to several (distribution#4596)."""
 MANIFEST_BODY: Final = 4 * 1024 * 1024
 _DIGEST_HEADER = "docker-content-digest"

@@ -47,7 +47,7 @@ def plan(
     """One step a slot, in the order of the slots. `milliseconds` is the wall clock, for the age of our own seal."""
     images = read(subject.annotations) if subject.annotations else NOTHING
     proven = bool(images.images) and _proves(images, subject, sealer, milliseconds)
-    return tuple([_step(subject, slot, rules, images, proven, since) for slot in subject.slots])
+    return tuple([_step(subject, slot, rules, images, proven=proven, since=since) for slot in subject.slots])
 
 
 def guard_only(subject: Subject, rules: RuleSet) -> tuple[Step, ...]:
@@ -71,7 +71,7 @@ def _proves(images: Images, subject: Subject, sealer: Sealer, milliseconds: int)
     return abs(milliseconds - images.time) <= FRESH_FOR and is_ours(images, subject, sealer)
 
 
-def _step(subject: Subject, slot: Slot, rules: RuleSet, images: Images, proven: bool, since: float | None) -> Step:
+def _step(subject: Subject, slot: Slot, rules: RuleSet, images: Images, *, proven: bool, since: float | None) -> Step:
     if slot.image is None:
         return Keep(
             Decision(slot, Action.UNCHANGED, Reason.NOT_A_REFERENCE, trace=((Reason.NOT_A_REFERENCE, slot.problem),))
@@ -80,7 +80,7 @@ def _step(subject: Subject, slot: Slot, rules: RuleSet, images: Images, proven: 
         return _guard_or(slot, subject, rules, Reason.OPTED_OUT)
     entry = images.images.get(key_of(slot)) if images.images else None
     if entry is not None:
-        again = _settle_again(subject, slot, slot.image, entry, rules, proven, since)
+        again = _settle_again(subject, slot, entry, rules, proven=proven, since=since)
         if again is not None:
             return again
     if find_target(rules.targets, slot.image) is not None:
@@ -92,7 +92,7 @@ def _step(subject: Subject, slot: Slot, rules: RuleSet, images: Images, proven: 
 
 
 def _settle_again(
-    subject: Subject, slot: Slot, image: Reference, entry: Entry, rules: RuleSet, proven: bool, since: float | None
+    subject: Subject, slot: Slot, entry: Entry, rules: RuleSet, *, proven: bool, since: float | None
 ) -> Settle | None:
     """The step for a slot that our own annotation explains; None when it does not, because an author can write anything."""
     asked = parsed(entry.from_)

@@ -1,6 +1,6 @@
-"""What an image name is: the grammar of distribution/reference, as a value that is right for ever once parsed.
+r"""What an image name is: the grammar of distribution/reference, as a value that is right for ever once parsed.
 
-Source: distribution/reference regexp.go, reference.go and normalize.go (v0.6.0). Python's `$`, `\\w` and
+Source: distribution/reference regexp.go, reference.go and normalize.go (v0.6.0). Python's `$`, `\w` and
 `lower()` differ from Go's, so every pattern is ASCII and matched in full.
 """
 

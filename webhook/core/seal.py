@@ -24,7 +24,7 @@ class Sealer:
     def believes(self, seal: str, *parts: bytes) -> bool:
         """Whether one of the keys made this seal over these parts."""
         given = seal.encode()
-        return any([hmac.compare_digest(_seal(key, parts).encode(), given) for key in self._keys])
+        return any(hmac.compare_digest(_seal(key, parts).encode(), given) for key in self._keys)
 
 
 def _seal(key: bytes, parts: tuple[bytes, ...]) -> str:
