@@ -357,3 +357,9 @@ class _Frame:
             self._key = str(getattr(event, "value", "")).replace("~", "~0").replace("/", "~1")
             return None
         return f"{self._pointer}/{self._key}"
+
+
+def written(value: Any) -> str:
+    """A value as YAML, keys in their order."""
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+    return text

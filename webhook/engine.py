@@ -10,7 +10,7 @@ from webhook.core.admission import Review, decode, encode, untouched
 from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
 from webhook.core.decision import Action, Decision
 from webhook.core.ladder import Asking, settle
-from webhook.core.plan import guard_only, plan
+from webhook.core.plan import Step, guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
@@ -112,9 +112,11 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - the same outer door
             return self._admit_untouched(waiting.review, error, waiting.started)
 
-    async def decide(self, subject: Subject, *, deadline: float, since: float | None = None) -> tuple[Decision, ...]:
+    async def decide(
+        self, subject: Subject, *, deadline: float, since: float | None = None, may_change: bool = True
+    ) -> tuple[Decision, ...]:
         """The decisions for a subject, one for each slot; what a command line shows beforehand."""
-        steps = plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
+        steps = self._plan(subject, since) if may_change else guard_only(subject, self.rules)
         decisions, asking = self._advance([settle(step) for step in steps])
         return tuple(await self._finish(decisions, asking, deadline) if asking else [one for one in decisions if one])
 
@@ -123,14 +125,14 @@ class Engine:
         if subject is None or not subject.slots:
             self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
             return untouched(review)
-        if review.may_change:
-            steps = plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall())
-        else:
-            steps = guard_only(subject, self.rules)
+        steps = self._plan(subject, None) if review.may_change else guard_only(subject, self.rules)
         decisions, asking = self._advance([settle(step) for step in steps])
         if asking:
             return Waiting(review, started, decisions, asking)
         return self._encode(review, [one for one in decisions if one is not None], started)
+
+    def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
+        return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
 
     def _advance(self, ladders: Sequence[Asking]) -> tuple[list[Decision | None], list[tuple[int, Asking, Ask]]]:
         """Run every ladder as far as memory carries it."""

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -56,8 +56,8 @@ class Service:
         self._desk: Desk | None = None
         self.server: Server | None = None
 
-    async def run(self) -> None:
-        """Serve until told to stop.
+    async def run(self, *, ready: Callable[[str], None] = print) -> None:
+        """Serve until told to stop. `ready` gets the line of chosen addresses.
 
         Raises:
             BadConfiguration, BadOptions, BadCertificate: at start only.
@@ -93,7 +93,7 @@ class Service:
         gc.set_threshold(50_000, 20, 50)
         watching = asyncio.create_task(watch(self._files, self.reload))
         try:
-            await self.server.run()
+            await self.server.run(ready=ready)
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

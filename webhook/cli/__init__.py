@@ -1,0 +1,1 @@
+"""The command line: reads input, shows decisions. It makes none."""

@@ -1,0 +1,49 @@
+"""`moorage config`: is it right, what does it come to, what may stand in it."""
+
+import sys
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from webhook.cli import common
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, print and describe the configuration.")
+
+
+@app.command()
+def validate(
+    config: common.Config = None,
+    rule: common.Rules = None,
+    variable: common.Variables = None,
+) -> None:
+    """Tell every mistake with its place; end with 2 when there is one."""
+    loaded = common.load(common.choices(config, rule, variable, "4s", None))
+    common.say(f"{loaded.path or '--rule'}: {len(loaded.rules.rules)} rules, fine")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema, for editors."""
+    from webhook.schema import json_schema
+
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n")
+
+
+@app.command()
+def show(
+    config: common.Config = None,
+    rule: common.Rules = None,
+    variable: common.Variables = None,
+    form: Annotated[str, typer.Option("--output", "-o", metavar="yaml|json", help="How to print it.")] = "yaml",
+) -> None:
+    """Print the configuration in force, defaults and variables filled in."""
+    from webhook.document import written
+
+    loaded = common.load(common.choices(config, rule, variable, "4s", None))
+    settings: dict[str, Any] = loaded.settings.model_dump(by_alias=True, mode="json", exclude_none=True)
+    settings["vars"] = dict(loaded.variables)
+    if form == "json":
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(settings), indent=2).decode() + "\n")
+    else:
+        sys.stdout.write(written(settings))

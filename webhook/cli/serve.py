@@ -1,0 +1,79 @@
+"""`moorage serve`: the options of the server, and its start."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from webhook.cli import common
+from webhook.cli.exits import Exit, Stop
+
+
+def serve(
+    config: common.Config = None,
+    rule: common.Rules = None,
+    variable: common.Variables = None,
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Admission, over TLS. Port 0 picks a free one.")
+    ] = "0.0.0.0:8443",
+    ops_listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Health and metrics, over HTTP.")
+    ] = "0.0.0.0:8080",
+    tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")] = None,
+    tls_self_signed: Annotated[
+        str, typer.Option(metavar="NAME", help="Make a certificate for this name in memory.")
+    ] = "",
+    ca_out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the authority of --tls-self-signed here.")
+    ] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Ask callers for a certificate of this authority.")
+    ] = None,
+    path_secret_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Serve at /mutate/SECRET only.")] = None,
+    seal_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keys that replicas share, one a line; the first signs.")
+    ] = None,
+    drain: Annotated[str, typer.Option(metavar="DURATION", help="How long to go on answering after SIGTERM.")] = "5s",
+    log_format: Annotated[
+        str, typer.Option(metavar="json|text", help="Log lines for programs or for people.")
+    ] = "json",
+    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Answer AdmissionReviews until SIGTERM."""
+    import uvloop
+
+    from webhook.config import BadConfiguration
+    from webhook.serving import BadOptions, Options, Service
+    from webhook.settings import seconds
+    from webhook.telemetry import LEVELS
+    from webhook.tls import BadCertificate
+
+    chosen = common.choices(config, rule, variable, "4s", None)
+    if log_level not in LEVELS or log_format not in {"json", "text"}:
+        raise Stop(Exit.USAGE, f"--log-level is one of {', '.join(LEVELS)}; --log-format is json or text")
+    try:
+        options = Options(
+            chosen.config,
+            chosen.rules,
+            chosen.variables,
+            listen,
+            ops_listen,
+            tls_cert,
+            tls_key,
+            tls_self_signed,
+            ca_out,
+            client_ca,
+            path_secret_file,
+            seal_key_file,
+            seconds(drain),
+            log_format,
+            log_level,
+        )
+        service = Service(options, environ=os.environ)
+        uvloop.run(service.run())
+    except (BadConfiguration, BadOptions, BadCertificate, ValueError) as bad:
+        raise Stop(Exit.USAGE, str(bad)) from None
+    except OSError as failed:
+        raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
