@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.test_admission import answer as pure_answer
 from tests.core.test_admission import checked, patched, review
-from tests.core.world import D, E, NOON, PRIVATE, SEALER, known, pod
+from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
 from webhook.core.admission import BadReview, Review
 from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Oracle
 from webhook.core.decision import Decision
@@ -117,7 +117,9 @@ async def test_two_slots_with_one_image_get_one_answer_whatever_happens_in_betwe
 
 async def test_an_oracle_that_hangs_past_the_deadline_is_out_of_time_and_the_others_are_done() -> None:
     never: asyncio.Future[Fact] = asyncio.get_running_loop().create_future()
-    oracle = Scripted(fetched=lambda ask: never if isinstance(ask, AskDigest) and "other" in ask.images[0].path else known())
+    oracle = Scripted(
+        fetched=lambda ask: never if isinstance(ask, AskDigest) and "other" in ask.images[0].path else known()
+    )
     document = pod(TAG, OTHER)
     response = await answered(engine(oracle), review(document), within=0.01)
     result = patched(document, response)

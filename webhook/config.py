@@ -92,7 +92,10 @@ def load(
             [Problem("moorage.yaml", 1, 1, "", f"there is no configuration; the smallest that works is\n{SMALLEST}")]
         )
     document = _document(file) if file is not None else _from_rules(())
-    raw = document.value(scalars="text")
+    try:
+        raw = document.value(scalars="text")
+    except BadDocument as bad:
+        raise BadConfiguration([_problem_of(bad)]) from None
     if not isinstance(raw, dict):
         raise BadConfiguration([Problem(document.file, document.line, 1, "", "the file must hold a mapping")])
     return _Loading(document, raw, file, environ, rules, variables or {}).load()

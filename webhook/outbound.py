@@ -156,8 +156,11 @@ class Outbound:
             return _Route(registry.ca, Allowance(private=True, loopback=True), registry.proxy)
         own = host == registry.endpoint
         listed = self._registries.literal.get(host) if not own else registry
+        # A realm that is listed for a registry on loopback may live there too.
+        near = registry.allow_loopback and host in registry.realms
         allowance = Allowance(
-            private=listed is not None and listed.listed, loopback=listed is not None and listed.allow_loopback
+            private=listed is not None and listed.listed,
+            loopback=near or (listed is not None and listed.allow_loopback),
         )
         return _Route(listed.ca if listed is not None else registry.ca, allowance, "")
 

@@ -25,7 +25,7 @@ from webhook.core.manifest import (
     platform_of,
 )
 from webhook.core.reason import Reason
-from webhook.core.reference import Reference
+from webhook.core.reference import Reference, is_digest
 
 RENEW_AT: Final = 0.8
 RENEW_BEFORE: Final = 5.0
@@ -141,12 +141,14 @@ class RegistryClient:
         listed = await self._ask(image, candidates, deadline, _Count(), self._contents, scheme)
         if not isinstance(listed, Accepted):
             return listed
-        for child in listed.answer.children:
-            if str(child.platform or Platform()) in platforms:
-                place = image.pinned(child.digest)
-                found = await self._ask(place, candidates, deadline, _Count(), self._prove, scheme)
-                if not isinstance(found, Accepted):
-                    return found
+        children = {str(child.platform): child.digest for child in listed.answer.children if child.platform is not None}
+        for platform in platforms:
+            digest = children.get(platform, "")
+            if not is_digest(digest):
+                return Absent(image.registry, f"{image} for {platform}")
+            found = await self._ask(image.pinned(digest), candidates, deadline, _Count(), self._prove, scheme)
+            if not isinstance(found, Accepted):
+                return found
         return None
 
     async def _ask(
@@ -172,6 +174,9 @@ class RegistryClient:
                 continue
             ask = _Ask(image, registry, credential, deadline, asked)
             answer = await question(ask)
+            if isinstance(answer, Trouble) and answer.reason is Reason.ABSENT:
+                # The token server knows this login as little as the registry would.
+                answer = Absent(image.registry, str(image), denied=True)
             if isinstance(answer, Trouble):
                 return Failed(answer.reason, what, answer.detail, answer.retry_after)
             if not isinstance(answer, Absent):

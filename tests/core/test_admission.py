@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.world import D, E, KRAKEN, NOON, PRIVATE, SEALER, Answer, decide, known, pod
+from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide, known, pod
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import Failed

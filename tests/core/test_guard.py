@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.world import D, KRAKEN, NOON, PRIVATE, SEALER, Answer, decide, known, pod, subject
+from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, decide, known, pod, subject
 from webhook.core.ask import Absent, AskDigest, Failed, NotAsked
 from webhook.core.decision import Action, Decision
 from webhook.core.globs import Globs
 from webhook.core.plan import guard_only, plan
 from webhook.core.reason import Reason
+from webhook.core.reference import Reference
 from webhook.core.rules import Rule, RuleSet
 from webhook.core.targets import Place, Target
 
@@ -113,8 +114,6 @@ def test_two_upstreams_may_have_filled_one_cache_and_one_confirmation_is_enough(
     ],
 )
 def test_a_place_knows_which_images_lead_to_a_name(template: str, image: str, origins: list[str]) -> None:
-    from webhook.core.reference import Reference
-
     assert [str(one) for one in Place(template).origins(Reference.parse(image), ("h.io",))] == origins
 
 

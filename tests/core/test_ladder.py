@@ -5,13 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.world import D, KRAKEN, PRIVATE, REGIONAL, Answer, decide, known, pod, steps
+from tests.core.world import KRAKEN, PRIVATE, REGIONAL, Answer, D, decide, known, pod, steps
 from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Failed, NotAsked, Passed
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
 from webhook.core.plan import arm_of
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule
+from webhook.core.subject import subjects_of
 from webhook.core.targets import Place, Target, Verify
 
 TAG = "registry.example.com/team/app:stable"
@@ -266,8 +267,6 @@ def test_a_share_of_the_workloads_is_rewritten_the_rest_only_pinned(percent: int
 
 
 def test_the_arm_is_the_same_for_a_deployment_its_replica_sets_and_their_pods() -> None:
-    from webhook.core.subject import subjects_of
-
     half = rule(percent=50)
     template = {"metadata": {"labels": {}}, "spec": {"containers": [{"name": "c", "image": TAG}]}}
     arms = set()

@@ -375,7 +375,7 @@ def test_one_foreign_character_anywhere_spoils_a_name(image: Reference, foreign:
 
 def _made_up(count: int, seed: int) -> Iterator[str]:
     """Names near the grammar: pieces of real ones put together, then a few characters spoilt."""
-    dice = random.Random(seed)  # noqa: S311 - the same names each time, and nothing secret
+    dice = random.Random(seed)
     hosts = [
         *["", "", "localhost/", "localhost:5000/", "example.com/", "Docker/", "a/", "docker.io/", "index.docker.io/"],
         *["[::1]:5000/", "[fe80::1]/", "h_o.io/", "127.1:80/", "x.y.z:99999/", "xn--n3h.com/", "-h/", "h./", "h:/"],

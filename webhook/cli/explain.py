@@ -74,8 +74,8 @@ def _told(decision: Decision, subject: Subject, loaded: "Loaded", milliseconds: 
     matched = [note for note in decision.trace if note[0] in _RULES]
     rules = loaded.rules.explain(subject, slot, slot.image) if slot.image is not None else ()
     rest = decision.trace[len(matched) :]
-    arguments = next((note[1:] for note in rest if note[0] is Reason.DIGEST_FOUND), ())
-    credential = str(arguments[4]) if arguments else None
+    found: tuple[object, ...] = next((note for note in rest if note[0] is Reason.DIGEST_FOUND), ())
+    credential = str(found[5]) if found else None
     return {
         "image": slot.text,
         "reference": str(slot.image) if slot.image is not None else None,

@@ -1,0 +1,50 @@
+# One word a task, the same on a laptop and in CI. `make help` lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-quick check bench docs parts lock clean
+
+help: ## list the words
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this machine
+	$(BIN)/moorage demo
+
+test: check ## everything: checks, and all tests with their real parts
+	$(BIN)/python -m tests.parts
+	$(BIN)/python -m pytest
+
+test-quick: $(VENV)/dev.stamp ## tests that need no built parts
+	$(BIN)/python -m pytest -m "not parts"
+
+check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry webhook
+
+docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
+	$(BIN)/python -m tests.pages
+
+parts: $(VENV)/dev.stamp ## build the real parts that tests use, once
+	$(BIN)/python -m tests.parts
+
+lock: $(VENV)/dev.stamp ## pin all dependencies anew, with hashes
+	$(BIN)/uv pip compile $(LOCK) -o requirements/run.txt pyproject.toml --group build
+	$(BIN)/uv pip compile $(LOCK) -o requirements/dev.txt pyproject.toml --group build --group test --group check
+LOCK := -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+clean: ## remove the virtual environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	touch $@
