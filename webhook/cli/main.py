@@ -5,8 +5,8 @@ import sys
 import traceback
 from pathlib import Path
 
-import click
 import typer
+from typer.exceptions import TyperException
 
 from webhook.cli.check import check
 from webhook.cli.common import say
@@ -23,7 +23,6 @@ EPILOG = "Exit codes: " + " · ".join(f"{code.value} {code.name.lower()}" for co
 
 app = typer.Typer(
     name="moorage",
-    no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -44,17 +43,18 @@ def main() -> None:
 def run(arguments: list[str], name: str = "moorage") -> int:
     """Run with these arguments and give the exit code."""
     try:
-        outcome = typer.main.get_command(app).main(arguments, prog_name=name, standalone_mode=False)
+        outcome = typer.main.get_command(app).main(arguments or ["--help"], prog_name=name, standalone_mode=False)
         return int(outcome) if isinstance(outcome, int) else Exit.FINE
     except Stop as stop:
         say(f"moorage: {stop}")
         return stop.code
-    except click.exceptions.Exit as done:
+    except typer.Exit as done:
         return done.exit_code
-    except click.ClickException as wrong:
-        wrong.show()
+    except TyperException as wrong:
+        said = wrong.format_message().replace("Value error, ", "").rstrip(".")
+        say(f"moorage: {said}; see {name} --help")
         return Exit.USAGE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
         # The reader left; that is no error, and Python must not complain about it at exit.
