@@ -6,7 +6,7 @@ from typing import Protocol
 
 import msgspec
 
-from webhook.core.admission import Review, decode, encode, untouched
+from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, untouched
 from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
 from webhook.core.decision import Action, Decision
 from webhook.core.ladder import Asking, settle
@@ -15,6 +15,7 @@ from webhook.core.reason import Reason
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.subject import Subject
+from webhook.recall import Heard, Outcome, Recall
 
 LATE = 0.05
 """Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
@@ -90,6 +91,7 @@ class Engine:
         self._clocks = clocks
         self._new_id = new_id
         self._observer = observer if observer is not None else Silent()
+        self._recall = Recall(rules)
 
     def answer_now(self, body: bytes) -> bytes | Waiting:
         """Answer from memory alone, or say what has to be waited for.
@@ -125,21 +127,35 @@ class Engine:
         if subject is None or not subject.slots:
             self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
             return untouched(review)
+        milliseconds = self._clocks.wall()
+        key = self._recall.key_of(review)
+        known = self._recall.find(key, milliseconds) if key is not None else None
+        if known is not None:
+            self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
+            return answer_to(review.uid, known.rest)
+        heard: list[Heard] = []
         steps = self._plan(subject, None) if review.may_change else guard_only(subject, self.rules)
-        decisions, asking = self._advance([settle(step) for step in steps])
+        decisions, asking = self._advance([settle(step) for step in steps], heard)
         if asking:
             return Waiting(review, started, decisions, asking)
-        return self._encode(review, [one for one in decisions if one is not None], started)
+        done = tuple([one for one in decisions if one is not None])
+        rest = encode_rest(review, done, self._sealer, milliseconds)
+        if key is not None:
+            self._recall.keep(key, Outcome(tuple(heard), done, outcome_of(done), rest, milliseconds))
+        self._observer.review(review, done, outcome_of(done), self._clocks.monotonic() - started)
+        return answer_to(review.uid, rest)
 
     def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
 
-    def _advance(self, ladders: Sequence[Asking]) -> tuple[list[Decision | None], list[tuple[int, Asking, Ask]]]:
-        """Run every ladder as far as memory carries it."""
+    def _advance(
+        self, ladders: Sequence[Asking], heard: list[Heard] | None = None
+    ) -> tuple[list[Decision | None], list[tuple[int, Asking, Ask]]]:
+        """Run every ladder as far as memory carries it; `heard` takes down what memory said."""
         decisions: list[Decision | None] = []
         asking: list[tuple[int, Asking, Ask]] = []
         for index, ladder in enumerate(ladders):
-            outcome = self._climb(ladder, None)
+            outcome = self._climb(ladder, None, heard)
             if isinstance(outcome, Decision):
                 decisions.append(outcome)
             else:
@@ -147,14 +163,17 @@ class Engine:
                 asking.append((index, ladder, outcome))
         return decisions, asking
 
-    def _climb(self, ladder: Asking, fact: Fact | None) -> Decision | Ask:
+    def _climb(self, ladder: Asking, fact: Fact | None, heard: list[Heard] | None = None) -> Decision | Ask:
         """Send one fact and all that memory knows after it; the decision, or the Ask that must wait."""
         try:
             ask = next(ladder) if fact is None else ladder.send(fact)
             while True:
-                known = self._oracles[type(ask)].peek(ask)
+                oracle = self._oracles[type(ask)]
+                known = oracle.peek(ask)
                 if known is None:
                     return ask
+                if heard is not None:
+                    heard.append((oracle, ask, known))
                 ask = ladder.send(known)
         except StopIteration as done:
             decision: Decision = done.value
@@ -204,7 +223,7 @@ class Engine:
 
     def _encode(self, review: Review, decisions: Sequence[Decision], started: float) -> bytes:
         answer = encode(review, decisions, self._sealer, self._clocks.wall())
-        self._observer.review(review, decisions, _outcome(decisions), self._clocks.monotonic() - started)
+        self._observer.review(review, decisions, outcome_of(decisions), self._clocks.monotonic() - started)
         return answer
 
     def _admit_untouched(self, review: Review, error: Exception, started: float) -> bytes:
@@ -227,7 +246,8 @@ def _name(ask: Ask) -> str:
             return ask.owner.name
 
 
-def _outcome(decisions: Sequence[Decision]) -> str:
+def outcome_of(decisions: Sequence[Decision]) -> str:
+    """What came of a review, in the word of the metrics."""
     actions = {one.action for one in decisions}
     if Action.REFUSED in actions:
         return "refused"

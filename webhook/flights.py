@@ -1,19 +1,34 @@
-"""Single flight, bulkhead and breaker: how many requests go where at once, and when none goes at all."""
+"""How many requests go where at once, and when none goes at all: single flight, and the gate before each registry."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar
 
+from cachetools import LRUCache
+
 from webhook.core.ask import Fact, Failed
+from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
 
-Result = TypeVar("Result")
+MARGIN: Final = 0.02
+"""Seconds before the deadline at which waiting ends, so that the answer still goes out in time."""
 TRIPS_AFTER: Final = 5
+"""Failures in a row that open a breaker."""
 OPEN_FOR: Final = 10.0
+"""Seconds that it stays open when the registry did not say for how long."""
 MAX_WAIT: Final = 300.0
-"""Seconds: an upstream that asks to wait longer is asked again after this all the same."""
+"""Seconds: a registry that asks to wait longer is asked again after this all the same."""
+GATES: Final = 1024
+"""Registries whose traffic is remembered; more can only be hosts that a `*` of the configuration lets through."""
+OTHER: Final = "other"
+"""The name in metrics of all hosts that do not stand literally in the configuration: labels must stay few."""
+
+_GRACE: Final = 0.1
 _TRIPS: Final = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME})
+
+Result = TypeVar("Result")
+Answer = TypeVar("Answer", bound=Fact)
 
 
 class Flights(Generic[Result]):
@@ -22,6 +37,7 @@ class Flights(Generic[Result]):
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._flying: dict[object, tuple[float, asyncio.Task[Result]]] = {}
+        self._tasks: set[asyncio.Task[Result]] = set()
 
     def join(
         self, key: object, work: Callable[[], Coroutine[Any, Any, Result]], *, since: float | None = None
@@ -30,53 +46,36 @@ class Flights(Generic[Result]):
         flying = self._flying.get(key)
         if flying is not None and (since is None or flying[0] >= since):
             return flying[1]
-        task = asyncio.create_task(work())
+        task = asyncio.get_running_loop().create_task(work())
         self._flying[key] = (self._now(), task)
+        self._tasks.add(task)
         task.add_done_callback(lambda _: self._land(key, task))
         return task
 
     def _land(self, key: object, task: asyncio.Task[Result]) -> None:
+        # The outcome is not looked at here: a fault that no waiter hears of is then reported by the loop.
+        self._tasks.discard(task)
         flying = self._flying.get(key)
         if flying is not None and flying[1] is task:
             del self._flying[key]
-        if not task.cancelled():
-            # Looked at here, so that a fault nobody waited for is not lost as a warning of the loop.
-            task.exception()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
 
     async def aclose(self) -> None:
-        """End what is under way."""
-        tasks = [task for _, task in self._flying.values()]
+        """End what is under way; its waiters hear that nothing came in time."""
+        tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def wait_until(task: asyncio.Task[Result], deadline: float) -> Result | None:
-    """The task's result, or None when the deadline (absolute loop time) passes first; the task goes on."""
+    """The task's result; None when the deadline (absolute loop time) passes first, or the task was ended. It is never
+    cancelled from here."""
     remaining = deadline - asyncio.get_running_loop().time()
     done, _ = await asyncio.wait({task}, timeout=max(0.0, remaining))
-    return task.result() if done else None
-
-
-class Bulkhead:
-    """At most so many requests to one registry at once; the others wait until their deadline, not for ever."""
-
-    def __init__(self, places: int) -> None:
-        self._places = asyncio.Semaphore(places)
-
-    @asynccontextmanager
-    async def place(self, deadline: float) -> AsyncIterator[bool]:
-        """Hold a place; False when none became free in time."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
-        except TimeoutError:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            self._places.release()
+    return task.result() if done and not task.cancelled() else None
 
 
 class Breaker:
@@ -89,45 +88,132 @@ class Breaker:
         self._because: Failed | None = None
         self._probing = False
 
-    @property
-    def is_open(self) -> bool:
-        """Whether requests are held back at this moment."""
-        return self._because is not None and self._now() < self._until
-
-    def refuses(self) -> Failed | None:
-        """Why no request may be sent now; None when one may. After the waiting time one is let through as a probe."""
-        if self._because is None:
+    def refusal(self) -> Failed | None:
+        """Why no request may be sent now; None when one may: all is well, or the time has come for a probe."""
+        if self._because is None or (self._now() >= self._until and not self._probing):
             return None
-        if self._now() < self._until or self._probing:
-            return self._because
-        self._probing = True
-        return None
+        return self._because
 
-    def peek(self) -> Failed | None:
-        """`refuses`, for one who only looks."""
-        return self._because if self.is_open or self._probing else None
+    @property
+    def seconds_left(self) -> float:
+        """How long it stays open."""
+        return max(0.0, self._until - self._now())
 
     @contextmanager
-    def listening(self) -> Iterator[Callable[[Fact], None]]:
-        """While a request is under way: hand `heard` its answer; one that never comes ends the probe all the same."""
-        try:
-            yield self.heard
-        finally:
-            self._probing = False
+    def asking(self) -> Iterator[Callable[[Fact], None]]:
+        """While a request is under way that `refusal` let through: what this gives is told the answer.
 
-    def heard(self, fact: Fact) -> None:
+        The first one after an open time is the probe; it ends with the request, even when no answer came.
+        """
+        is_probe = self._because is not None
+        self._probing = self._probing or is_probe
+        try:
+            yield lambda fact: self._hear(fact, is_probe=is_probe)
+        finally:
+            if is_probe:
+                self._probing = False
+
+    def _hear(self, fact: Fact, *, is_probe: bool) -> None:
         """Learn from an answer. What says that an image is absent or denied says that the registry is well."""
-        self._probing = False
-        if isinstance(fact, Failed) and fact.reason is Reason.THROTTLED and fact.retry_after is not None:
-            self._open(fact, min(fact.retry_after, MAX_WAIT))
-        elif isinstance(fact, Failed) and fact.reason in _TRIPS:
+        reason = fact.reason if isinstance(fact, Failed) else None
+        wait = fact.retry_after if isinstance(fact, Failed) else None
+        if isinstance(fact, Failed) and reason is Reason.THROTTLED and wait is not None and wait > 0:
+            self._open(fact, wait)
+        elif self._because is not None and not is_probe:
+            # Sent before it opened: an answer that was under way does not shorten the time that was asked for.
+            return
+        elif isinstance(fact, Failed) and (reason in _TRIPS or (is_probe and reason is Reason.THROTTLED)):
             self._failures += 1
-            if self._failures >= TRIPS_AFTER:
-                self._open(fact, OPEN_FOR)
-        elif not isinstance(fact, Failed):
+            if is_probe or self._failures >= TRIPS_AFTER:
+                self._open(fact, wait or OPEN_FOR)
+        elif reason is not Reason.THROTTLED:
             self._failures = 0
             self._because = None
 
     def _open(self, because: Failed, seconds: float) -> None:
         self._because = because
-        self._until = self._now() + seconds
+        self._until = max(self._until, self._now() + min(seconds, MAX_WAIT))
+
+
+class Gate:
+    """The way to one registry: so many requests at once and no more, and none while its breaker is open."""
+
+    def __init__(self, registry: Registry, now: Callable[[], float]) -> None:
+        self.label = registry.host if registry.listed else OTHER
+        self.breaker = Breaker(now)
+        self._size = registry.max_in_flight
+        self._places = asyncio.Semaphore(self._size)
+
+    def resize(self, places: int) -> None:
+        """Let so many through from now on; who is inside already leaves by the old count."""
+        if places != self._size:
+            self._size = places
+            self._places = asyncio.Semaphore(places)
+
+    def refusal(self, what: str) -> Failed | None:
+        """The trouble for which the breaker is open, told of `what` (host and repository): whom it happened to first
+        is nobody else's business."""
+        because = self.breaker.refusal()
+        if because is None:
+            return None
+        left = self.breaker.seconds_left
+        wait = f"it is let be for {left:.0f} s more" if left else "another request finds out whether it is well again"
+        return Failed(because.reason, what, f"{because.detail}; {wait}", left)
+
+    async def send(self, request: Callable[[], Awaitable[Answer]], *, what: str, deadline: float) -> Answer | Failed:
+        """Send a request once there is a place for it, and hear its answer; Failed(BUSY) when none came free before
+        the deadline (absolute loop time). The request keeps the deadline itself; one that does not is cut off."""
+        refused = self.refusal(what)
+        if refused is not None:
+            return refused
+        is_inside = False
+        try:
+            async with asyncio.timeout_at(deadline) as limit, self._places:
+                is_inside = True
+                limit.reschedule(deadline + _GRACE)
+                return await self._ask(request, what)
+        except TimeoutError:
+            if not is_inside:
+                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
+            return Failed(Reason.OUT_OF_TIME, what, "no answer in time")
+
+    async def _ask(self, request: Callable[[], Awaitable[Answer]], what: str) -> Answer | Failed:
+        # Again, because the breaker may have opened while this one stood in the queue.
+        refused = self.refusal(what)
+        if refused is not None:
+            return refused
+        with self.breaker.asking() as hear:
+            try:
+                answer = await request()
+            except asyncio.CancelledError:
+                hear(Failed(Reason.OUT_OF_TIME, what, "no answer in time"))
+                raise
+            hear(answer)
+        return answer
+
+
+class Gates:
+    """The gates of all registries. They outlive a reload: a registry does not recover because we read a file."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._gates: LRUCache[str, Gate] = LRUCache(GATES)
+
+    def find(self, host: str) -> Gate | None:
+        """The gate of a host that was asked before."""
+        return self._gates.get(host)
+
+    def get(self, registry: Registry) -> Gate:
+        """The gate of this registry, made when it is first needed."""
+        gate = self._gates.get(registry.host)
+        if gate is None:
+            gate = self._gates[registry.host] = Gate(registry, self._now)
+        gate.resize(registry.max_in_flight)
+        return gate
+
+    def states(self) -> dict[str, bool]:
+        """Whether the breaker is open, by the registry's name in metrics."""
+        states: dict[str, bool] = {}
+        for gate in tuple(self._gates.values()):
+            states[gate.label] = states.get(gate.label, False) or gate.breaker.refusal() is not None
+        return states

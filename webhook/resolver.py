@@ -2,93 +2,76 @@
 
 import asyncio
 import random
-import secrets
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 from cachetools import LRUCache
 
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed, Known
-from webhook.core.credential import Candidates
-from webhook.core.freshness import Age, Entry, Resolving, entry
+from webhook.core.credential import Candidates, Keyrings
+from webhook.core.freshness import Age, Entry, Refusal, Resolving, keep, keep_stale, refuse
 from webhook.core.hosts import Registries
 from webhook.core.reason import Reason
-from webhook.core.reference import Reference
+from webhook.core.reference import LATEST, Reference
 from webhook.core.subject import Audience
-from webhook.flights import Breaker, Bulkhead, Flights, wait_until
+from webhook.flights import MARGIN, OTHER, Flights, Gates, wait_until
 
-MARGIN: Final = 0.02
-"""Seconds before the deadline at which waiting ends, so that the answer still goes out in time."""
 REFRESH_WITHIN: Final = 10.0
+"""Seconds that a refresh ahead may take: nobody waits for it."""
 SHARE: Final = 0.6
 """Of the time that is left, what an upstream gets when another one stands behind it."""
+SHORTEST: Final = 0.25
+"""Seconds that it gets at least: less would find every registry wanting."""
 
+Answer = Known | Absent | Failed
 Key = tuple[tuple[Reference, ...], bytes]
+"""The images in the order of their upstreams, and the fingerprints of the credentials for each: what was told to one
+login no other can read, nor learn by timing."""
+
+Kept = TypeVar("Kept", Entry, Refusal)
+
+_NOT_ASKED: Final = frozenset({Reason.HOST_NOT_LISTED})
+"""Trouble that the operator made: an old answer does not stand in for it."""
 
 
 class Upstreams(Protocol):
     """Who asks registries: `webhook.registry.RegistryClient`."""
 
-    async def digest_of(self, image: Reference, candidates: Candidates, *, deadline: float) -> Known | Absent | Failed:
+    async def digest_of(self, image: Reference, candidates: Candidates, *, deadline: float) -> Answer:
         """The digest that an image names now."""
 
 
-class Keyrings(Protocol):
-    """Who finds credentials: `webhook.credentials.source.Credentials`."""
+class _Errand(msgspec.Struct, frozen=True, gc=False):
+    """What is asked, and with which credentials at each upstream: never one host's at another."""
 
-    def peek(self, image: Reference, audience: Audience) -> Candidates | None:
-        """From memory, or None."""
+    images: tuple[Reference, ...]
+    candidates: tuple[Candidates, ...]
 
-    async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
-        """The candidates by the deadline."""
-
-
-class _Refusal(msgspec.Struct, gc=False):
-    absent: Absent
-    began: float
-    until: float
+    @property
+    def key(self) -> Key:
+        return self.images, _fingerprint(self.candidates)
 
 
 class Memory:
-    """What outlives a reload: answers, refusals, breakers and bulkheads. Bounded by entries.
-
-    Answers are kept per credential: what one tenant's login was told no other can read, nor learn by timing.
-    """
+    """What outlives a reload: answers, refusals, work under way, and the gates of the registries."""
 
     def __init__(self, entries: int, now: Callable[[], float]) -> None:
         self.now = now
-        self.key = secrets.token_bytes(32)
         self.answers: LRUCache[Key, Entry] = LRUCache(entries)
-        self.refusals: LRUCache[Key, _Refusal] = LRUCache(entries)
-        self.flights: Flights[Known | Absent | Failed] = Flights(now)
-        self.breakers: dict[str, Breaker] = {}
-        self.bulkheads: dict[str, tuple[int, Bulkhead]] = {}
+        self.refusals: LRUCache[Key, Refusal] = LRUCache(entries)
+        self.flights: Flights[Answer] = Flights(now)
+        self.gates = Gates(now)
 
     def resize(self, entries: int) -> None:
-        """Another bound; what is kept stays as far as it fits."""
+        """Keep at most so many answers, and as many refusals; those that were used last stay."""
         if entries != self.answers.maxsize:
-            for name in ("answers", "refusals"):
-                kept: LRUCache[Key, Any] = LRUCache(entries)
-                for key, value in list(getattr(self, name).items())[-entries:]:
-                    kept[key] = value
-                setattr(self, name, kept)
-
-    def breaker(self, host: str) -> Breaker:
-        """The breaker of a registry."""
-        return self.breakers.setdefault(host, Breaker(self.now))
-
-    def bulkhead(self, host: str, places: int) -> Bulkhead:
-        """The bulkhead of a registry, made anew when its size changes."""
-        size, bulkhead = self.bulkheads.get(host, (0, None))
-        if bulkhead is None or size != places:
-            bulkhead = Bulkhead(places)
-            self.bulkheads[host] = (places, bulkhead)
-        return bulkhead
+            self.answers = _moved(self.answers, entries)
+            self.refusals = _moved(self.refusals, entries)
 
 
 class Resolver:
-    """The oracle for AskDigest."""
+    """The oracle for AskDigest. A reload makes a new one over the same memory."""
 
     def __init__(
         self,
@@ -101,125 +84,212 @@ class Resolver:
         observe: Callable[[str, str], None] | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
+        """`observe` is told the registry's name in metrics and the source of each answer, `none` where there is none."""
         self._upstreams = upstreams
         self._credentials = credentials
         self._registries = registries
         self._settings = settings
         self._memory = memory
         self._now = memory.now
-        self._observe = observe or (lambda _host, _source: None)
+        self._observe = observe
         self._jitter = jitter
+        memory.resize(settings.entries)
 
     def peek(self, ask: Ask) -> Fact | None:
-        """From memory: fresh answers and refusals; an answer that is due starts its own refresh."""
-        if not isinstance(ask, AskDigest):
-            raise TypeError(f"{type(ask).__name__} is no question for a resolver")
-        candidates = self._credentials.peek(ask.images[0], ask.audience)
-        if candidates is None:
-            return None
-        key = (ask.images, candidates.fingerprint)
-        now = self._now()
-        found = self._memory.answers.get(key)
-        if found is not None:
-            return self._judge(found, key, ask, candidates, now)
-        refusal = self._memory.refusals.get(key)
-        if refusal is not None and now < refusal.until and (ask.since is None or refusal.began >= ask.since):
-            return refusal.absent
-        return None
+        """From memory: answers and refusals that still count, and what remains while the breakers are open.
 
-    def _judge(self, found: Entry, key: Key, ask: AskDigest, candidates: Candidates, now: float) -> Known | None:
-        if ask.since is not None:
-            return found.known if found.began >= ask.since else None
-        match found.age(now):
-            case Age.FRESH:
-                pass
-            case Age.DUE:
-                self._memory.flights.join(key, lambda: self._refresh(key, ask, candidates))
-            case Age.STALE | Age.GONE:
+        The credentials are looked up each time, so that a secret that was changed counts at once.
+        """
+        images, audience, since = _read(ask)
+        if len(images) == 1:
+            one = self._credentials.peek(images[0], audience)
+            if one is None:
                 return None
-        self._observe(ask.images[0].registry, "cached")
-        return found.cached(now)
+            candidates: tuple[Candidates, ...] = (one,)
+            key: Key = (images, one.fingerprint)
+        else:
+            every = [self._credentials.peek(image, audience) for image in images]
+            candidates = tuple([one for one in every if one is not None])
+            if len(candidates) < len(images):
+                return None
+            key = (images, _fingerprint(candidates))
+        return self._tell(images, self._recall(key, images, candidates, since))
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
-        if not isinstance(ask, AskDigest):
-            raise TypeError(f"{type(ask).__name__} is no question for a resolver")
-        candidates = await self._credentials.fetch(ask.images[0], ask.audience, deadline=deadline)
-        key = (ask.images, candidates.fingerprint)
+        images, audience, since = _read(ask)
         within = deadline - MARGIN
-        # The work outlives an asker in a hurry: the next one finds what it brought.
-        until = max(within, asyncio.get_running_loop().time() + self._settings.budget)
-        task = self._memory.flights.join(
-            key, lambda: self._ask_all(key, ask.images, candidates, until), since=ask.since
-        )
-        fact = await wait_until(task, within)
+        errand = _Errand(images, await self._find_candidates(images, audience, within))
+        fact = self._recall(errand.key, images, errand.candidates, since)
         if fact is None:
-            fact = Failed(Reason.OUT_OF_TIME, ask.images[0].repository, "no answer in time")
-        if isinstance(fact, Failed):
-            stale = self._stale(key, fact.reason)
-            if stale is not None:
-                fact = stale
-        self._observe(ask.images[0].registry, fact.source if isinstance(fact, Known) else "none")
+            fact = await self._ask(errand, since, within)
+        self._tell(images, fact)
         return fact
 
-    def _stale(self, key: Key, trouble: Reason) -> Known | None:
+    def remember(self, ask: AskDigest, digest: str, *, age: float = 0.0) -> bool:
+        """Take in what a running Pod shows: a digest that these images had `age` seconds ago. It stands in when the
+        upstream cannot be asked and never counts as fresh. False where something better is known, where it is too
+        old, or where the credentials are not in memory."""
+        images, audience, _ = _read(ask)
+        candidates = [self._credentials.peek(image, audience) for image in images]
+        found = tuple([one for one in candidates if one is not None])
+        key = (images, _fingerprint(found))
+        if len(found) < len(images) or key in self._memory.answers or age >= self._settings.stale:
+            return False
+        known = Known(digest, "stale", images[0].registry)
+        self._memory.answers[key] = keep_stale(known, began=self._now() - age, resolving=self._settings)
+        return True
+
+    def _recall(
+        self, key: Key, images: tuple[Reference, ...], candidates: tuple[Candidates, ...], since: float | None
+    ) -> Answer | None:
+        now = self._now()
+        memory = self._memory
+        found = memory.answers.get(key)
+        if found is not None:
+            if since is not None:
+                if found.answers(since):
+                    return found.known
+            else:
+                age = found.age(now)
+                if age is Age.DUE:
+                    errand = _Errand(images, candidates)
+                    memory.flights.join(key, lambda: self._refresh(errand))
+                if age is Age.FRESH or age is Age.DUE:
+                    return found.cached(now)
+        refusal = memory.refusals.get(key)
+        if refusal is not None and refusal.holds(now, since):
+            return refusal.absent
+        held_back = self._held_back(images)
+        return self._or_stale(key, held_back) if held_back is not None else None
+
+    def _held_back(self, images: tuple[Reference, ...]) -> Failed | None:
+        """Why no upstream can be asked now; None when one can."""
+        first: Failed | None = None
+        for image in images:
+            gate = self._memory.gates.find(image.registry)
+            refused = gate.refusal(image.repository) if gate is not None else None
+            if refused is None:
+                return None
+            first = first or refused
+        return first
+
+    def _or_stale(self, key: Key, failed: Failed) -> Known | Failed:
         found = self._memory.answers.get(key)
         now = self._now()
-        return found.stale(now, trouble) if found is not None and found.age(now) is not Age.GONE else None
+        if found is None or found.age(now) is Age.GONE or failed.reason in _NOT_ASKED:
+            return failed
+        return found.stale(now, failed.reason)
 
-    async def _refresh(self, key: Key, ask: AskDigest, candidates: Candidates) -> Known | Absent | Failed:
-        deadline = asyncio.get_running_loop().time() + REFRESH_WITHIN
-        fact = await self._ask_all(key, ask.images, candidates, deadline)
-        found = self._memory.answers.get(key)
-        if not isinstance(fact, Known) and found is not None:
-            found.put_off(self._now())
+    def _tell(self, images: tuple[Reference, ...], fact: Answer | None) -> Answer | None:
+        if self._observe is not None and fact is not None:
+            host = images[0].registry
+            label = host if host in self._registries.literal else OTHER
+            self._observe(label, fact.source if isinstance(fact, Known) else "none")
         return fact
 
-    async def _ask_all(
-        self, key: Key, images: tuple[Reference, ...], candidates: Candidates, deadline: float
-    ) -> Known | Absent | Failed:
-        """Each upstream in order while they fail; the first that knows, or knows that there is nothing, decides."""
+    async def _find_candidates(
+        self, images: tuple[Reference, ...], audience: Audience, deadline: float
+    ) -> tuple[Candidates, ...]:
+        if len(images) == 1:
+            return (await self._credentials.fetch(images[0], audience, deadline=deadline),)
+        every = [self._credentials.fetch(image, audience, deadline=deadline) for image in images]
+        return tuple(await asyncio.gather(*every))
+
+    async def _ask(self, errand: _Errand, since: float | None, within: float) -> Answer:
+        # The work outlives an asker in a hurry: the next one finds what it brought.
+        until = max(within, asyncio.get_running_loop().time() + self._settings.budget)
+        task = self._memory.flights.join(errand.key, lambda: self._ask_all(errand, within, until), since=since)
+        fact = await wait_until(task, within)
+        if fact is None:
+            fact = Failed(Reason.OUT_OF_TIME, errand.images[0].repository, "no answer in time")
+        return self._or_stale(errand.key, fact) if isinstance(fact, Failed) else fact
+
+    async def _refresh(self, errand: _Errand) -> Answer:
+        until = asyncio.get_running_loop().time() + REFRESH_WITHIN
+        return await self._ask_all(errand, until, until)
+
+    async def _ask_all(self, errand: _Errand, within: float, until: float) -> Answer:
+        """Each upstream in order while they fail; the first that knows, or knows that there is nothing, decides.
+
+        All shall have been asked by `within`; the last one may take until `until`.
+        """
         began = self._now()
-        fact: Known | Absent | Failed = Failed(Reason.HOST_NOT_LISTED, images[0].repository)
-        for number, image in enumerate(images):
-            now = asyncio.get_running_loop().time()
-            last = number == len(images) - 1
-            fact = await self._ask_one(image, candidates, deadline if last else now + (deadline - now) * SHARE)
+        # Now, and not only when it failed: whatever becomes of this task, the next use does not start another.
+        self._put_off(errand.key)
+        clock = asyncio.get_running_loop().time
+        trouble: Failed | None = None
+        last = len(errand.images) - 1
+        for number, (image, candidates) in enumerate(zip(errand.images, errand.candidates, strict=True)):
+            now = clock()
+            limit = until if number == last else now + max(SHORTEST, (within - now) * SHARE)
+            fact = await self._ask_one(image, candidates, min(limit, until))
             if not isinstance(fact, Failed):
-                break
-        self._remember(key, images, fact, began)
-        return fact
+                self._remember(errand, fact, began)
+                return fact
+            trouble = trouble or fact
+        self._put_off(errand.key)
+        return trouble or Failed(Reason.INTERNAL_ERROR, "", "no upstream to ask")
 
-    async def _ask_one(self, image: Reference, candidates: Candidates, deadline: float) -> Known | Absent | Failed:
+    async def _ask_one(self, image: Reference, candidates: Candidates, deadline: float) -> Answer:
         registry = self._registries.find(image.registry)
         if registry is None:
             return await self._upstreams.digest_of(image, candidates, deadline=deadline)
-        breaker = self._memory.breaker(registry.host)
-        refused = breaker.refuses()
-        if refused is not None:
-            return refused
-        async with self._memory.bulkhead(registry.host, registry.max_in_flight).place(deadline) as free:
-            if not free:
-                return Failed(Reason.BUSY, image.repository, "too many requests to this registry are under way")
-            with breaker.listening() as heard:
-                fact = await self._upstreams.digest_of(image, candidates, deadline=deadline)
-                heard(fact)
-        return fact
+        return await self._memory.gates.get(registry).send(
+            lambda: self._upstreams.digest_of(image, candidates, deadline=deadline),
+            what=image.repository,
+            deadline=deadline,
+        )
 
-    def _remember(self, key: Key, images: tuple[Reference, ...], fact: Known | Absent | Failed, began: float) -> None:
-        now = self._now()
+    def _put_off(self, key: Key) -> None:
+        found = self._memory.answers.get(key)
+        if found is not None:
+            found.put_off(self._now())
+
+    def _remember(self, errand: _Errand, fact: Known | Absent, began: float) -> None:
+        """Keep what an upstream said, unless something is known from a request that was sent later."""
+        key, now, memory = errand.key, self._now(), self._memory
+        answer, refusal = memory.answers.get(key), memory.refusals.get(key)
+        if (answer is not None and answer.outdates(began)) or (refusal is not None and refusal.outdates(began)):
+            return
         if isinstance(fact, Known):
-            self._memory.answers[key] = entry(
-                fact,
-                began=began,
-                now=now,
-                resolving=self._settings,
-                fixed=images[0].digest is not None,
-                spread=self._jitter(),
+            fixed = errand.images[0].digest is not None
+            memory.answers[key] = keep(
+                fact, began=began, now=now, resolving=self._settings, spread=self._jitter(), fixed=fixed
             )
-            self._memory.refusals.pop(key, None)
-        elif isinstance(fact, Absent):
+            memory.refusals.pop(key, None)
+        else:
             # Definite: the tag is gone, or not for these credentials. An older answer must not outlive that.
-            self._memory.answers.pop(key, None)
-            life = self._settings.denied if fact.denied else self._settings.not_found
-            self._memory.refusals[key] = _Refusal(fact, began, now + life)
+            memory.refusals[key] = refuse(fact, began=began, now=now, resolving=self._settings)
+            memory.answers.pop(key, None)
+
+
+def _read(ask: Ask) -> tuple[tuple[Reference, ...], Audience, float | None]:
+    if not isinstance(ask, AskDigest):
+        raise TypeError(f"{type(ask).__name__} is no question for a resolver")
+    images = ask.images
+    for image in images:
+        if (image.tag is None) is (image.digest is None):
+            return tuple([_plain(one) for one in images]), ask.audience, ask.since
+    return images, ask.audience, ask.since
+
+
+def _plain(image: Reference) -> Reference:
+    """The image as a registry is asked: by its digest if it has one, else by its tag, so that two ways to write one
+    thing get one answer."""
+    if image.digest is not None:
+        return image.pinned(image.digest)
+    return Reference(image.registry, image.path, image.tag or LATEST)
+
+
+def _fingerprint(candidates: tuple[Candidates, ...]) -> bytes:
+    return b"".join([one.fingerprint for one in candidates])
+
+
+def _moved(cache: LRUCache[Key, Kept], entries: int) -> LRUCache[Key, Kept]:
+    """The contents in a cache of another size, in their order of use."""
+    moved: LRUCache[Key, Kept] = LRUCache(entries)
+    while cache:
+        key, value = cache.popitem()
+        moved[key] = value
+    return moved

@@ -20,9 +20,10 @@ from webhook.engine import Clocks, Engine, Observer, Unasked
 if TYPE_CHECKING:
     from webhook.credentials.source import Credentials, Provider
     from webhook.registry import RegistryClient
-    from webhook.resolver import Memory, Resolver
+    from webhook.resolver import Resolver
     from webhook.telemetry import Telemetry
 
+ENTRIES: Final = 10_000
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
 
 
@@ -82,18 +83,17 @@ async def laptop(
     from webhook.credentials.helpers import Helpers
     from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
-    from webhook.resolver import Memory
 
     logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
     outbound = Outbound(loaded.registries)
-    memory = Memory(loaded.resolving.entries, time.monotonic)
+    memories = Memories(loaded.resolving.entries)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memory)
+        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories)
         engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id, observer=observer)
         yield Laptop(engine, time.monotonic(), client, resolver, credentials)
     finally:
-        await memory.flights.aclose()
+        await memories.aclose()
         await outbound.aclose()
 
 
@@ -101,34 +101,60 @@ def _oracles(
     loaded: Loaded,
     client: "RegistryClient",
     providers: Mapping[str, "Provider"],
-    memory: "Memory",
+    memories: "Memories",
     observe: Callable[[str, str], None] | None = None,
 ) -> "tuple[dict[type, Oracle], Resolver, Credentials]":
     from webhook.credentials.source import Credentials
     from webhook.holdings import Holdings
     from webhook.resolver import Resolver
 
-    credentials = Credentials(loaded.registries, key=memory.key, providers=providers, entries=loaded.resolving.entries)
-    resolver = Resolver(client, credentials, loaded.registries, loaded.resolving, memory=memory, observe=observe)
+    credentials = Credentials(
+        loaded.registries, key=memories.key, providers=providers, entries=loaded.resolving.entries
+    )
+    resolver = Resolver(
+        client, credentials, loaded.registries, loaded.resolving, memory=memories.answers, observe=observe
+    )
     no_cluster = Unasked(Reason.NO_CLUSTER)
     oracles: dict[type, Oracle] = {
         AskDigest: resolver,
-        AskHeld: Holdings(client, credentials, entries=loaded.resolving.entries, now=time.monotonic),
+        AskHeld: Holdings(
+            client,
+            credentials,
+            loaded.registries,
+            memory=memories.held,
+            gates=memories.answers.gates,
+            budget=loaded.resolving.budget,
+        ),
         AskStanding: no_cluster,
         AskPin: no_cluster,
     }
     return oracles, resolver, credentials
 
 
+class Memories:
+    """What was learnt from registries: it outlives a reload, and so does the key that keeps logins apart in it."""
+
+    def __init__(self, entries: int) -> None:
+        from webhook.holdings import Held
+        from webhook.resolver import Memory
+
+        self.key = secrets.token_bytes(32)
+        self.answers = Memory(entries, time.monotonic)
+        self.held = Held(entries, time.monotonic)
+
+    async def aclose(self) -> None:
+        """End the work that is under way."""
+        await self.answers.flights.aclose()
+        await self.held.flights.aclose()
+
+
 class Assembly:
     """The parts of a serving process that outlive a reload, and the engine made of them for each configuration."""
 
     def __init__(self, telemetry: "Telemetry", sealer: Sealer) -> None:
-        from webhook.resolver import Memory
-
         self._telemetry = telemetry
         self._sealer = sealer
-        self._memory = Memory(10_000, time.monotonic)
+        self._memories = Memories(ENTRIES)
         self._closing: set[asyncio.Task[None]] = set()
         self._close: Callable[[], None] = lambda: None
         self._credentials: Credentials | None = None
@@ -142,7 +168,6 @@ class Assembly:
         self._close()
         outbound = Outbound(loaded.registries, observe=self._telemetry.registry_request)
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        self._memory.resize(loaded.resolving.entries)
 
         def close_later() -> None:
             task = asyncio.ensure_future(_close_after(loaded.resolving.budget + 10, outbound.aclose))
@@ -150,7 +175,7 @@ class Assembly:
             task.add_done_callback(self._closing.discard)
 
         self._close = close_later
-        oracles, _, self._credentials = _oracles(loaded, client, {}, self._memory, self._telemetry.resolution)
+        oracles, _, self._credentials = _oracles(loaded, client, {}, self._memories, self._telemetry.resolution)
         return Engine(
             loaded.rules,
             oracles,
@@ -166,7 +191,7 @@ class Assembly:
             self._credentials.refresh()
 
     def _open_breakers(self) -> dict[str, bool]:
-        return {host: breaker.is_open for host, breaker in self._memory.breakers.items()}
+        return self._memories.answers.gates.states()
 
 
 async def _close_after(seconds: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -160,21 +160,23 @@ def _changed(slots: Sequence[Slot], before: Pod) -> tuple[Slot, ...]:
 def untouched(review: Review, warning: str = "") -> bytes:
     """Allowed, as it is."""
     warnings = [warning] if warning else [f"moorage: left as it is: {review.untouched}"] if review.untouched else []
-    return _answer(review.uid, b"", warnings, {}, "")
+    return answer_to(review.uid, _rest(b"", warnings, {}, ""))
 
 
 def encode(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> bytes:
     """The answer for these decisions, one for each slot of the review's subject, in order."""
-    subject = review.subject
-    if subject is None:
-        return untouched(review)
+    return answer_to(review.uid, encode_rest(review, decisions, sealer, milliseconds))
+
+
+def encode_rest(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> bytes:
+    """The answer but for the uid, the same for every review of an equal subject."""
     refused = [one for one in decisions if one.action is Action.REFUSED]
     warnings = list(dict.fromkeys(filter(None, map(warning_of, decisions))))[:_MAX_WARNINGS]
     if refused:
-        return _answer(review.uid, b"", warnings, _audit(decisions), _refusal(refused))
+        return _rest(b"", warnings, _audit(decisions), _refusal(refused))
     operations = patch_of(review, decisions, sealer, milliseconds) if review.may_change else []
     patch = b"[%b]" % b",".join(operations) if operations else b""
-    return _answer(review.uid, patch, warnings, _audit(decisions), "")
+    return _rest(patch, warnings, _audit(decisions), "")
 
 
 def patch_of(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> list[bytes]:
@@ -207,11 +209,16 @@ def _annotate(subject: Subject, decisions: Sequence[Decision], sealer: Sealer, m
     return [_encode({"op": "add", "path": "/metadata/annotations", "value": {IMAGES: text}})]
 
 
-def _answer(uid: str, patch: bytes, warnings: list[str], audit: dict[str, str], refusal: str) -> bytes:
-    response = b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":%b,"allowed":%b' % (
-        _encode(uid),
-        b"false" if refusal else b"true",
-    )
+_HEAD = b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","response":{"uid":'
+
+
+def answer_to(uid: str, rest: bytes) -> bytes:
+    """A whole answer from the rest that does not depend on the uid."""
+    return b"%b%b%b" % (_HEAD, _encode(uid), rest)
+
+
+def _rest(patch: bytes, warnings: list[str], audit: dict[str, str], refusal: str) -> bytes:
+    response = b',"allowed":%b' % (b"false" if refusal else b"true")
     if patch:
         response += b',"patchType":"JSONPatch","patch":"%b"' % b2a_base64(patch, newline=False)
     if refusal:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
+from webhook.core.reference import Reference
 from webhook.core.secret import Secret
+from webhook.core.subject import Audience
 
 ANONYMOUS_KIND: Final = "anonymous"
 
@@ -52,3 +54,13 @@ def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:
             text = part.encode()
             sealed.update(len(text).to_bytes(4, "big") + text)
     return Candidates(ordered, sealed.digest())
+
+
+class Keyrings(Protocol):
+    """Who finds the candidates for an image: `webhook.credentials.source.Credentials`."""
+
+    def peek(self, image: Reference, audience: Audience) -> Candidates | None:
+        """From memory; None when a source has to be waited for. Never waits, never raises."""
+
+    async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
+        """By the absolute loop time `deadline`."""

@@ -103,7 +103,7 @@ class RuleSet:
             for host in {host for rule in self.rules for host in rule.hosts or ()}
         }
         self._of_any_host = tuple(rule for rule in self.rules if rule.hosts is None)
-        self._reads_labels = any(rule.pod_selector for rule in self.rules)
+        self.reads_labels = any(rule.pod_selector for rule in self.rules)
         # Bounded, and per rule set: the few repositories of a cluster come again and again.
         self._candidates = lru_cache(maxsize=8192)(self._find_candidates)
         self._matched = lru_cache(maxsize=8192)(self._match)
@@ -125,7 +125,7 @@ class RuleSet:
 
     def first_match(self, subject: Subject, slot: Slot, image: Reference) -> tuple[Rule | None, Trace]:
         """The rule that decides on a slot, and the rules of this image that were tried before it."""
-        labels = subject.labels if self._reads_labels else None
+        labels = subject.labels if self.reads_labels else None
         if labels:
             return self._match(image, subject.namespace, slot.container, labels)
         return self._matched(image, subject.namespace, slot.container)
