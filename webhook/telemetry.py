@@ -8,13 +8,14 @@ from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from webhook import __version__
 from webhook.core.admission import Review
 from webhook.core.decision import Action, Decision
-from webhook.core.reason import sentence
+from webhook.core.reason import Reason, sentence
 
 FLUSH_EVERY: Final = 0.1
 FLUSH_AT: Final = 64 * 1024
@@ -32,7 +33,7 @@ class Log:
         self._stream = stream
         self._render = structlog.dev.ConsoleRenderer(colors=False) if form == "text" else None
         self._least = LEVELS.index(level)
-        self._clock = clock
+        self.clock = clock
         self._lines: list[bytes] = []
         self._size = 0
 
@@ -40,13 +41,18 @@ class Log:
         """One event; what is worse than information is on the stream at once."""
         if LEVELS.index(level) < self._least:
             return
-        self.add({"time": _timestamp(self._clock()), "level": level, "event": event, **more})
+        self.add({"time": _timestamp(self.clock()), "level": level, "event": event, **more})
         if level in {"warning", "error"}:
             self.flush()
 
     def add(self, event: dict[str, Any]) -> None:
         """One event that is put together already."""
-        line = _encode(event) if self._render is None else str(self._render(None, "", event)).encode()
+        self.add_line(_encode(event))
+
+    def add_line(self, line: bytes) -> None:
+        """One event that is encoded already."""
+        if self._render is not None:
+            line = str(self._render(None, "", msgspec.json.decode(line))).encode()
         self._lines.append(line)
         self._size += len(line)
         if self._size > FLUSH_AT:
@@ -91,6 +97,7 @@ class Telemetry:
         self._make_registries()
         self._make_state()
         self._children: dict[tuple[str, ...], Any] = {}
+        self._told: LRUCache[int, _Told] = LRUCache(1024)
         self._breakers: Callable[[], dict[str, bool]] = dict
 
     def _make_admission(self) -> None:
@@ -140,23 +147,36 @@ class Telemetry:
         """A review was answered: metrics and one line."""
         self._child(self.reviews, review.resource, outcome).inc()
         self.duration.observe(seconds)
-        for one in decisions:
-            self._child(self.images, one.rule, one.action.value, one.reason.value, one.target).inc()
-            if one.reason.value == "NamedByHand":
-                self._child(self.guard, one.target, "refused" if one.action is Action.REFUSED else "warned").inc()
+        told = self._told.get(id(decisions))
+        if told is None or told.decisions is not decisions:
+            told = self._told[id(decisions)] = self._tell(decisions)
+        for child, number in told.counts:
+            child.inc(number)
         if self.log.wants_reviews:
-            self.log.add(
-                {
-                    "time": _timestamp(time.time()),
-                    "level": "info",
-                    "event": "review",
-                    "uid": review.uid,
-                    "namespace": review.namespace,
-                    "outcome": outcome,
-                    "milliseconds": round(seconds * 1000, 3),
-                    "decisions": [_told(one) for one in decisions],
-                }
+            self.log.add_line(
+                b'{"time":"%b","level":"info","event":"review","uid":%b,"namespace":%b,"outcome":"%b","milliseconds":%.3f,'
+                b'"decisions":%b}'
+                % (
+                    _timestamp(self.log.clock()).encode(),
+                    _encode(review.uid),
+                    _encode(review.namespace),
+                    outcome.encode(),
+                    seconds * 1000,
+                    told.line,
+                )
             )
+
+    def _tell(self, decisions: Sequence[Decision]) -> "_Told":
+        """What one outcome does to counters and log; the same outcome comes again with each Pod of a rollout."""
+        counts: dict[Any, int] = {}
+        for one in decisions:
+            child = self._child(self.images, one.rule, one.action.value, one.reason.value, one.target)
+            counts[child] = counts.get(child, 0) + 1
+            if one.reason is Reason.NAMED_BY_HAND:
+                by_hand = "refused" if one.action is Action.REFUSED else "warned"
+                child = self._child(self.guard, one.target, by_hand)
+                counts[child] = counts.get(child, 0) + 1
+        return _Told(decisions, tuple(counts.items()), _encode([_shown(one) for one in decisions]))
 
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours. The traceback shows code and types; values are not printed."""
@@ -203,7 +223,13 @@ class Telemetry:
         return child
 
 
-def _told(one: Decision) -> dict[str, Any]:
+class _Told(msgspec.Struct):
+    decisions: Sequence[Decision]
+    counts: tuple[tuple[Any, int], ...]
+    line: bytes
+
+
+def _shown(one: Decision) -> dict[str, Any]:
     told: dict[str, Any] = {
         "image": one.slot.text,
         "to": one.to,
