@@ -106,7 +106,8 @@ class Server:
             "ops": f"http://{_shown(ops_socket)}",
         }
         serving = [
-            asyncio.create_task(self._admission.serve([self._socket])),
+            # A duplicate: the listener of a pair closes its socket when the next pair takes over.
+            asyncio.create_task(self._admission.serve([self._socket.dup()])),
             asyncio.create_task(ops.serve([ops_socket])),
         ]
         flushing = asyncio.create_task(self._flush())
@@ -196,7 +197,9 @@ class Server:
         self._desk.draining = True
         self._telemetry.log.write("info", "draining", seconds=self._drain)
         await asyncio.sleep(self._drain)
-        if self._admission is not None:
+        if self._admission is not None and self._socket is not None:
+            # Ours first: while a duplicate is open, connections would be taken that nobody answers.
+            self._socket.close()
             self._admission.should_exit = True
         await serving[0]
         ops.should_exit = True

@@ -113,6 +113,11 @@ class Service:
             self._in_force(loaded)
         await self._reload_pair()
 
+    @property
+    def rule_names(self) -> tuple[str, ...]:
+        """The rules in force."""
+        return tuple(rule.name for rule in self._loaded.rules.rules)
+
     async def _reload_pair(self) -> None:
         options = self._options
         if options.tls_cert is None or options.tls_key is None or self.server is None:
