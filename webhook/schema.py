@@ -1,36 +1,87 @@
-"""The JSON Schema of the configuration, in the dialect that editors know (draft-07)."""
+"""The configuration's JSON Schema, in the draft that editors read, with the texts that stand under the settings."""
 
-from typing import Any
+import ast
+import inspect
+from collections.abc import Iterator
+from typing import Any, Final
 
-from webhook.settings import Configuration
+import msgspec
 
-_DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
-_WORDS = {"verify": ["off", "digest"], "credentials": ["pod", "ecr", "acr", "gar", "anonymous"]}
+from webhook import settings
 
+DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
-def json_schema() -> dict[str, Any]:
-    """The schema, with the short spellings that are taken too."""
-    schema = Configuration.model_json_schema(by_alias=True, ref_template="#/definitions/{model}")
-    definitions = schema.pop("$defs", {})
-    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Moorage configuration", **schema}
-    properties = schema["properties"]
-    del properties["tables"]
-    properties["vars"]["additionalProperties"] = {"anyOf": [{"type": "string"}, {"$ref": "#/definitions/Table"}]}
-    _also(definitions["Target"]["properties"], "verify", {"enum": _WORDS["verify"]})
-    credentials = definitions["Registry"]["properties"]["credentials"]
-    credentials["items"] = {"anyOf": [credentials["items"], {"enum": _WORDS["credentials"]}]}
-    definitions["Credential"].pop("required", None)
-    for model, names in (("Resolving", ("fresh", "stale", "notFound", "budget")), ("Health", ("interval",))):
-        for name in names:
-            described = definitions[model]["properties"][name]
-            described.update({"type": "string", "pattern": _DURATION})
-            described.pop("default", None)
-    for model, name in (("Health", "ready"), ("Rule", "percent")):
-        _also(definitions[model]["properties"], name, {"type": "string", "pattern": r"^[0-9]{1,3}\s*%?$"})
-    return {**schema, "definitions": definitions}
+Schema = dict[str, Any]
 
 
-def _also(properties: dict[str, Any], name: str, more: dict[str, Any]) -> None:
-    one = properties[name]
-    kept = {key: one.pop(key) for key in ("description", "title", "default") if key in one}
-    properties[name] = {**kept, "anyOf": [one, more]}
+class Described(msgspec.Struct, frozen=True):
+    """A mapping of the file: what it is, and what each of its keys means."""
+
+    text: str
+    keys: dict[str, str]
+
+
+def json_schema() -> Schema:
+    """The whole schema."""
+    found: Schema = settings.Configuration.model_json_schema(ref_template="#/definitions/{model}")
+    definitions: dict[str, Schema] = found.pop("$defs")
+    texts = described()
+    for name, body in (("Configuration", found), *definitions.items()):
+        _describe(body, texts[name], getattr(settings, name))
+    _loosen_credential(definitions["Credential"])
+    done: Schema = _in_draft_7({**found, "definitions": dict(sorted(definitions.items()))})
+    return {"$schema": DRAFT, "title": "Moorage configuration", **done}
+
+
+def described() -> dict[str, Described]:
+    """The texts of all settings, by the name of their model and key."""
+    module = ast.parse(inspect.getsource(settings))
+    return {
+        one.name: Described(_joined(ast.get_docstring(one) or ""), dict(_texts(one)))
+        for one in module.body
+        if isinstance(one, ast.ClassDef) and one.name != "Settings"
+    }
+
+
+def _texts(model: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for field, text in zip(model.body, model.body[1:], strict=False):
+        if (
+            isinstance(field, ast.AnnAssign)
+            and isinstance(field.target, ast.Name)
+            and isinstance(text, ast.Expr)
+            and isinstance(text.value, ast.Constant)
+        ):
+            yield field.target.id, _joined(str(text.value.value))
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _describe(body: Schema, texts: Described, model: type[settings.Settings]) -> None:
+    body["description"] = texts.text
+    body.pop("title", None)
+    for name, field in model.model_fields.items():
+        key = body["properties"][field.alias or name]
+        key.pop("title", None)
+        key["description"] = texts.keys[name]
+        if key.get("default", ...) is None:
+            del key["default"]
+        elif isinstance(key.get("default"), float):
+            key["default"] = settings.duration(key["default"])
+
+
+def _loosen_credential(body: Schema) -> None:
+    """`{file: docker.json}` says its kind by its key."""
+    del body["required"]
+    body["anyOf"] = [{"required": ["kind"]}, {"required": ["file"]}]
+
+
+def _in_draft_7(part: Any) -> Any:
+    """Nothing may stand beside a $ref there: it would not be read."""
+    if isinstance(part, dict):
+        inner = {key: _in_draft_7(value) for key, value in part.items()}
+        if "$ref" in inner and len(inner) > 1:
+            inner["allOf"] = [{"$ref": inner.pop("$ref")}]
+        return inner
+    return [_in_draft_7(one) for one in part] if isinstance(part, list) else part

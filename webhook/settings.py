@@ -6,18 +6,21 @@ before they are checked.
 
 import re
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
-from webhook.core.globs import Globs
 from webhook.core.reference import is_host
 
 API_VERSION: Final = "moorage.dev/v1alpha1"
 KIND: Final = "Configuration"
+DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 
-_DURATION: Final = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+", re.ASCII)
-_PART: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", re.ASCII)
-_UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION: Final = re.compile(DURATION, re.ASCII)
+_STEP: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", re.ASCII)
+_UNIT: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_AT_LEAST_ONE: Final[dict[str, JsonValue]] = {"minItems": 1}
+"""Told to editors; the check itself is made where a rule is compiled, so that one empty list hides nothing else."""
 
 
 def seconds(value: Any) -> float:
@@ -30,8 +33,18 @@ def seconds(value: Any) -> float:
         return value
     text = str(value)
     if _DURATION.fullmatch(text) is None:
-        raise ValueError(f"{text!r} is no duration; write it as 500ms, 4s, 5m or 24h")
-    return sum(float(number) * _UNIT[unit] for number, unit in _PART.findall(text))
+        hint = f' (did you mean "{text}s"?)' if text.isdecimal() else ""
+        raise ValueError(f'"{text}" is no duration; write it as 500ms, 4s, 5m or 24h{hint}')
+    return sum(float(number) * _UNIT[unit] for number, unit in _STEP.findall(text))
+
+
+def duration(value: float) -> str:
+    """Seconds as Kubernetes writes a duration, in the largest unit that leaves a whole number."""
+    for unit, size in _UNIT.items():
+        count = value / size
+        if count >= 1 and abs(count - round(count)) < 1e-9:
+            return f"{round(count)}{unit}"
+    return "0s" if value == 0 else f"{value:g}s"
 
 
 def _percentage(value: Any) -> Any:
@@ -39,13 +52,19 @@ def _percentage(value: Any) -> Any:
 
 
 def _glob(value: Any) -> Any:
-    text = str(value).removeprefix("!")
-    if not text or any(blank in text for blank in " \t\n"):
+    if not isinstance(value, str):
+        return value
+    text = value.removeprefix("!")
+    if not text or any(blank in text for blank in " \t\r\n"):
         raise ValueError("a pattern may not be empty or hold blanks")
-    if "***" in text or any(character in text for character in "[]{}\\"):
-        raise ValueError("a pattern knows *, ** and ? only")
-    Globs((text,)).matches("")
+    wrong = next((character for character in "[]{}\\!^$|()" if character in text), None)
+    if wrong is not None or "***" in text:
+        raise ValueError(f'"{text}" is no pattern: it knows *, ** and ? only, and ! at its start')
     return value
+
+
+def _variable(value: Any) -> Any:
+    return {"value": value} if isinstance(value, str) else value
 
 
 def _credential(value: Any) -> Any:
@@ -58,21 +77,52 @@ def _credential(value: Any) -> Any:
 
 def _verify(value: Any) -> Any:
     if value == "off":
-        return {"enabled": False}
-    return {"enabled": True} if value == "digest" else value
+        return None
+    if isinstance(value, str) and value != "digest":
+        raise ValueError("off, digest or a mapping is wanted")
+    return {} if value == "digest" else value
 
 
 def _host(value: Any) -> Any:
-    text = str(value)
-    if not is_host(text):
-        raise ValueError(f"{text!r} is no host; write it without scheme and path, as auth.example.com")
+    if isinstance(value, str) and not is_host(value):
+        name = value.partition("://")[2].partition("/")[0]
+        hint = f' (did you mean "{name}"?)' if name and is_host(name) else ""
+        raise ValueError(f"this is no host; write it without scheme and path, as auth.example.com{hint}")
     return value
 
 
-Duration = Annotated[float, BeforeValidator(seconds)]
-Pattern = Annotated[str, BeforeValidator(_glob)]
-HostName = Annotated[str, BeforeValidator(_host)]
-Percent = Annotated[int, BeforeValidator(_percentage), Field(ge=0, le=100)]
+def _proxy(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        url = urlsplit(value)
+        good = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("this is no URL of a proxy; write it as http://proxy.example.com:3128")
+    if url.username is not None:
+        raise ValueError("a login does not belong in this file; let the proxy know the webhook by its address")
+    return value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds, json_schema_input_type=Annotated[str, Field(pattern=DURATION)]),
+    PlainSerializer(duration),
+]
+Pattern = Annotated[str, BeforeValidator(_glob, json_schema_input_type=str)]
+HostName = Annotated[str, BeforeValidator(_host, json_schema_input_type=str)]
+Proxy = Annotated[str, BeforeValidator(_proxy, json_schema_input_type=str)]
+Percent = Annotated[
+    int,
+    Field(ge=0, le=100),
+    BeforeValidator(_percentage, json_schema_input_type=int | Annotated[str, Field(pattern="^[0-9]{1,3} ?%$")]),
+]
+CredentialKind = Literal["pod", "file", "ecr", "acr", "gar", "anonymous"]
+Pin = Literal["rollout", "pod", "off"]
+Write = Literal["digest", "tagAndDigest", "tag", "record"]
+OnFailure = Literal["admit", "refuse"]
 
 
 def _camel(name: str) -> str:
@@ -81,26 +131,30 @@ def _camel(name: str) -> str:
 
 
 class Settings(BaseModel):
-    """What all mappings share: camelCase outside, unknown keys refused, descriptions from the text under each field."""
+    """What all mappings share: camelCase outside, unknown keys refused, described by the text under each field.
 
-    model_config = ConfigDict(
-        extra="forbid", alias_generator=_camel, populate_by_name=True, use_attribute_docstrings=True, frozen=True
-    )
+    Pydantic could collect these texts itself, at the price of reading the source at every start; `schema` does it when
+    it is asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", alias_generator=_camel, frozen=True, defer_build=True)
 
 
-class Table(Settings):
-    """A variable that follows from another one."""
+class Variable(Settings):
+    """A text, or a table that looks it up by the value of another variable."""
 
-    from_: str = Field(alias="from")
+    value: str | None = None
+    """The text."""
+    from_: str | None = Field(default=None, alias="from")
     """The variable whose value is looked up."""
-    map: dict[str, str]
+    map: dict[str, str] = {}
     """Its values and what they give. A value that is not listed is an error at start."""
 
 
 class Credential(Settings):
     """One source of credentials."""
 
-    kind: Literal["pod", "file", "ecr", "acr", "gar", "anonymous"]
+    kind: CredentialKind
     """`pod`: the Pod's pull secrets · `file`: a docker config of the operator's · `ecr`, `acr`, `gar`: the cloud's
     login · `anonymous`."""
     file: str | None = None
@@ -111,15 +165,18 @@ class Credential(Settings):
     """Repository paths that it answers for."""
 
 
+def _usual_credentials() -> tuple[Credential, ...]:
+    return (Credential(kind="pod"), Credential(kind="anonymous"))
+
+
 class Registry(Settings):
     """How a registry host is reached. Only hosts that stand literally in rules, targets or here are contacted."""
 
-    credentials: tuple[Annotated[Credential, BeforeValidator(_credential)], ...] = (
-        Credential(kind="pod"),
-        Credential(kind="anonymous"),
-    )
+    credentials: tuple[
+        Annotated[Credential, BeforeValidator(_credential, json_schema_input_type=CredentialKind | Credential)], ...
+    ] = Field(default_factory=_usual_credentials)
     """Where to log in from, in this order."""
-    proxy: str | None = None
+    proxy: Proxy | None = None
     """URL of an HTTP proxy; none unless said, whatever the environment holds."""
     realms: tuple[HostName, ...] = ()
     """Other hosts that may issue its tokens. The host itself and docker.io's own pair are built in."""
@@ -136,8 +193,6 @@ class Registry(Settings):
 class Verify(Settings):
     """Ask the target whether it holds the digest before Pods are sent there."""
 
-    enabled: bool = True
-    """False for `verify: off`."""
     at: str | None = None
     """Where the webhook can ask, when that is not the image's own host: `http://host/{path}`."""
     platforms: tuple[str, ...] = ()
@@ -164,7 +219,9 @@ class Target(Settings):
     """Template of the image's name there: `{registry}`, `{path}`, `{repository}` and the variables."""
     paths: tuple[Pattern, ...] = ("**",)
     """Repository paths that it serves; others are not sent to it."""
-    verify: Annotated[Verify, BeforeValidator(_verify)] = Verify(enabled=False)
+    verify: Annotated[
+        Verify | None, BeforeValidator(_verify, json_schema_input_type=Literal["off", "digest"] | Verify)
+    ] = None
     """`off`, `digest`, or a mapping."""
     health: Health | None = None
     """Gate on its health."""
@@ -197,11 +254,11 @@ class Selector(Settings):
 class Defaults(Settings):
     """What rules that do not say otherwise do."""
 
-    pin: Literal["rollout", "pod", "off"] = "rollout"
+    pin: Pin = "rollout"
     """One digest per rollout, per Pod, or none kept."""
-    write: Literal["digest", "tagAndDigest", "tag", "record"] = "digest"
+    write: Write = "digest"
     """What is written into the Pod."""
-    on_failure: Literal["admit", "refuse"] = "admit"
+    on_failure: OnFailure = "admit"
     """What happens when there is no digest."""
 
 
@@ -210,7 +267,7 @@ class Rule(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
     """Names the rule in metrics, logs and warnings."""
-    images: tuple[Pattern, ...] = Field(min_length=1)
+    images: tuple[Pattern, ...] = Field(json_schema_extra=_AT_LEAST_ONE)
     """Patterns over host/path; `*` within one part, `**` over parts, a leading `!` excludes."""
     tags: tuple[Pattern, ...] = ("*",)
     """Patterns over the tag."""
@@ -222,19 +279,19 @@ class Rule(Settings):
     """Labels that the Pod must have."""
     containers: tuple[Pattern, ...] = ("*",)
     """Patterns over the container's name."""
-    upstream: tuple[str, ...] = Field(default=("{registry}",), min_length=1)
+    upstream: tuple[str, ...] = Field(default=("{registry}",), json_schema_extra=_AT_LEAST_ONE)
     """Where the tag is resolved; asked in order on outage, never on absence."""
     targets: tuple[str, ...] = ()
     """Keys of targets, or hosts; in order. upstream@digest is always the last. Empty: only pinned."""
-    pin: Literal["rollout", "pod", "off"] | None = None
+    pin: Pin | None = None
     """One digest per rollout, per Pod, or none kept."""
     on_reuse: Literal["keep", "fresh"] = "keep"
     """What a revision that comes back (undo, Git revert) gets."""
     on_pin_gone: Literal["repin", "keep"] = "repin"
     """What happens when the upstream deleted a pinned digest."""
-    write: Literal["digest", "tagAndDigest", "tag", "record"] | None = None
+    write: Write | None = None
     """`digest`, `tagAndDigest`, `tag` (host only, nothing resolved), `record` (image untouched)."""
-    on_failure: Literal["admit", "refuse"] | None = None
+    on_failure: OnFailure | None = None
     """`admit` unchanged with a warning, or `refuse`."""
     percent: Percent = 100
     """Share of the workloads that are rewritten; the rest are only pinned."""
@@ -249,11 +306,11 @@ class Resolving(Settings):
     """How long it is used when the upstream cannot be asked."""
     not_found: Duration = 10.0
     """How long "there is no such image" is believed."""
-    budget: Duration = 4.0
+    budget: Annotated[Duration, Field(gt=0, le=30)] = 4.0
     """The longest that an admission may take."""
     entries: int = Field(default=10_000, ge=1, le=10_000_000)
     """How many answers are kept."""
-    proxy: str | None = None
+    proxy: Proxy | None = None
     """Proxy for all registries that name none."""
     ca: str | None = None
     """Authorities for all registries that name none."""
@@ -266,22 +323,21 @@ class Configuration(Settings):
     """The version of this format."""
     kind: Literal["Configuration"]
     """What this file is."""
-    vars: dict[str, str] = {}
-    """Values for `{name}` in targets and upstreams. MOORAGE_VAR_NAME in the environment wins over the file, `--set`
+    vars: dict[str, Annotated[Variable, BeforeValidator(_variable, json_schema_input_type=str | Variable)]] = {}
+    """Texts for `{name}` in targets and upstreams: `region: eu-west-1`, or a table
+    `{from: region, map: {eu-west-1: …}}`. MOORAGE_VAR_NAME in the environment wins over the file, `--set NAME=VALUE`
     over both."""
-    tables: dict[str, Table] = Field(default={}, exclude=True)
-    """Where `vars` entries of the form `{from: …, map: …}` end up; not written by hand."""
     registries: dict[str, Registry] = {}
     """Hosts and how they are reached; `*` stands for a part of one label."""
     targets: dict[str, Target] = {}
     """Places to pull from, by name."""
-    rules: tuple[Rule, ...] = Field(min_length=1)
+    rules: tuple[Rule, ...] = Field(json_schema_extra=_AT_LEAST_ONE)
     """In order; the first match wins."""
     templates: dict[str, str] = {}
     """Further kinds with a Pod template: `Kind.group` to its JSON pointer, as `Rollout.argoproj.io: /spec/template`."""
     digests: str | None = None
     """A file of names and digests that are never asked for; written by `check --lock`."""
-    defaults: Defaults = Defaults()
+    defaults: Defaults = Field(default_factory=Defaults)
     """What rules that do not say otherwise do."""
-    resolving: Resolving = Resolving()
+    resolving: Resolving = Field(default_factory=Resolving)
     """How digests are found and kept."""

@@ -185,13 +185,16 @@ def _print_manifests(form: Form, inputs: Sequence[Source], results: Sequence[Res
 
 
 def _write_lock(lock: Path, results: Sequence[Result]) -> None:
-    names = {}
-    for result in results:
-        for one in result.decisions:
-            if one.digest and one.slot.image is not None and one.slot.image.digest is None:
-                names[f"{one.slot.image.repository}:{one.slot.image.floating}"] = one.digest
+    from webhook.lock import key_of, written
+
+    names = {
+        key_of(one.slot.image): one.digest
+        for result in results
+        for one in result.decisions
+        if one.digest and one.slot.image is not None and one.slot.image.digest is None
+    }
     try:
-        lock.write_text("".join(f'"{name}": {digest}\n' for name, digest in sorted(names.items())))
+        lock.write_text(written(names))
     except OSError as failed:
         raise Stop(Exit.USAGE, f"--lock {lock}: {failed.strerror}") from None
 

@@ -1,7 +1,7 @@
 """`moorage config`: is it right, what does it come to, what may stand in it."""
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -25,9 +25,9 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema, for editors."""
-    from webhook.schema import json_schema
+    from webhook.reference_pages import schema_text
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n")
+    sys.stdout.write(schema_text())
 
 
 @app.command()
@@ -38,12 +38,10 @@ def show(
     form: Annotated[str, typer.Option("--output", "-o", metavar="yaml|json", help="How to print it.")] = "yaml",
 ) -> None:
     """Print the configuration in force, defaults and variables filled in."""
-    from webhook.document import written
+    from webhook.show import effective, shown
 
     loaded = common.load(common.choices(config, rule, variable, "4s", None))
-    settings: dict[str, Any] = loaded.settings.model_dump(by_alias=True, mode="json", exclude_none=True)
-    settings["vars"] = dict(loaded.variables)
     if form == "json":
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(settings), indent=2).decode() + "\n")
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(effective(loaded)), indent=2).decode() + "\n")
     else:
-        sys.stdout.write(written(settings))
+        sys.stdout.write(shown(loaded))

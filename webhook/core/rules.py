@@ -98,10 +98,7 @@ class RuleSet:
         self.targets: tuple[Target, ...] = tuple({target.name: target for target in named}.values())
         self.locked: Mapping[str, str] = locked or {}
         self.templates = templates
-        self._by_host = {
-            host: tuple(rule for rule in self.rules if rule.hosts is None or host in rule.hosts)
-            for host in {host for rule in self.rules for host in rule.hosts or ()}
-        }
+        self._by_host = _by_host(self.rules)
         self._of_any_host = tuple(rule for rule in self.rules if rule.hosts is None)
         self.reads_labels = any(rule.pod_selector for rule in self.rules)
         # Bounded, and per rule set: the few repositories of a cluster come again and again.
@@ -154,3 +151,13 @@ class RuleSet:
                 return (*lines, (Reason.RULE_MATCHED, rule.name))
             lines.append((Reason.RULE_PASSED_OVER, rule.name, failing))
         return (*lines, (Reason.NO_RULE, image.repository))
+
+
+def _by_host(rules: tuple[Rule, ...]) -> dict[str, tuple[Rule, ...]]:
+    """For each host that is named literally the rules that can match it, those of any host among them, in order."""
+    hosts = [(rule, rule.hosts) for rule in rules]
+    found: dict[str, list[Rule]] = {host: [] for _, own in hosts for host in own or ()}
+    for rule, own in hosts:
+        for host in found if own is None else own:
+            found[host].append(rule)
+    return {host: tuple(every) for host, every in found.items()}

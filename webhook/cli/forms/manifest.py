@@ -13,10 +13,11 @@ def edited(source: Source, results: Sequence[Result]) -> str:
     edits: dict[int, tuple[Document, dict[str, str]]] = {}
     for result in results:
         for one in result.decisions:
-            if one.action in CHANGES:
-                document = result.found.document
-                _, wanted = edits.setdefault(id(document), (document, {}))
-                wanted[result.found.at + one.slot.pointer] = one.to
+            # Images that stay are named too: an alias must not carry a change to them.
+            document = result.found.document
+            _, wanted = edits.setdefault(id(document), (document, {}))
+            changes = one.action in CHANGES
+            wanted[result.found.at + one.slot.pointer] = one.to if changes else one.slot.text
     return apply(source.text, [change for document, wanted in edits.values() for change in splice(document, wanted)])
 
 

@@ -1,0 +1,39 @@
+"""Files that the configuration names, relative to where it stands itself."""
+
+from pathlib import Path
+
+from webhook.trouble import Findings
+
+
+class Beside:
+    """Reads them, and remembers which they were: a reload has to watch them too."""
+
+    def __init__(self, base: Path, findings: Findings) -> None:
+        self._base = base
+        self._findings = findings
+        self.files: list[Path] = []
+
+    def path(self, file: str) -> Path:
+        """Where a file is that only its user reads."""
+        path = self._base / file
+        self.files.append(path)
+        return path
+
+    def text(self, pointer: str, file: str | None) -> str:
+        """The text of a file that must be there, empty for none; trouble goes to the findings."""
+        if file is None:
+            return ""
+        try:
+            return self.path(file).read_bytes().decode("utf-8")
+        except OSError as failed:
+            self._findings.refuse(pointer, f"{file} cannot be read: {failed.strerror}")
+        except UnicodeDecodeError:
+            self._findings.refuse(pointer, f"{file} cannot be read: it is not text")
+        return ""
+
+    def certificates(self, pointer: str, file: str | None) -> str:
+        """The text of a PEM file of authorities."""
+        text = self.text(pointer, file)
+        if text and "-----BEGIN CERTIFICATE-----" not in text:
+            self._findings.refuse(pointer, f"{file} holds no certificate in PEM form")
+        return text

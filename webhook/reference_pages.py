@@ -1,0 +1,123 @@
+"""Writes the generated parts of the pages under docs/: what stands between two markers follows from the code."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from webhook.schema import Schema, json_schema
+
+SCHEMA: Final = "moorage.schema.json"
+Block = Callable[[], str]
+
+_BLOCK: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def configuration() -> str:
+    """All settings, one table a mapping, in the order in which they are met in the file."""
+    whole = json_schema()
+    definitions: dict[str, Schema] = whole["definitions"]
+    lines: list[str] = []
+    for name, body in [("The file", whole), *((name, definitions[name]) for name in _order(whole, definitions))]:
+        lines += [
+            f"### {name}",
+            "",
+            body["description"],
+            "",
+            "| key | value | default | meaning |",
+            "|---|---|---|---|",
+        ]
+        required = body.get("required", ())
+        lines += [_row(key, value, is_required=key in required) for key, value in body["properties"].items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+BLOCKS: Final[Mapping[str, Block]] = {"configuration": configuration}
+
+
+def generated(page: str, blocks: Mapping[str, Block] = BLOCKS) -> str:
+    """The page with all its generated parts as they should be."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{blocks[found[2]]()}\n{found[3]}", page)
+
+
+def pages(folder: Path) -> Iterator[tuple[Path, str]]:
+    """All files that hold generated parts, and what should stand in them."""
+    for page in sorted(folder.glob("*.md")):
+        yield page, generated(page.read_text(encoding="utf-8"))
+    yield folder / SCHEMA, schema_text()
+
+
+def schema_text() -> str:
+    """The JSON Schema as `moorage config schema` prints it."""
+    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"
+
+
+def _order(whole: Schema, definitions: Mapping[str, Schema]) -> list[str]:
+    order: dict[str, None] = {}
+
+    def visit(body: Schema) -> None:
+        for name in dict.fromkeys(_refs(body["properties"])):
+            if name not in order:
+                order[name] = None
+                visit(definitions[name])
+
+    visit(whole)
+    return list(order)
+
+
+def _refs(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"].rpartition("/")[2]
+        for inner in part.values():
+            yield from _refs(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _refs(inner)
+
+
+def _row(key: str, value: Schema, *, is_required: bool) -> str:
+    default = value.get("default")
+    shown = f"`{msgspec.json.encode(default).decode()}`" if default not in (None, [], {}) else ""
+    return f"| `{key}` | {_kind(value)} | {'required' if is_required else shown} | {value['description']} |"
+
+
+def _kind(value: Schema) -> str:
+    """What may stand there, in few words."""
+    if "$ref" in value:
+        name = value["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "allOf" in value:
+        return _kind(value["allOf"][0])
+    if "anyOf" in value:
+        return " or ".join(dict.fromkeys(_kind(one) for one in value["anyOf"] if one.get("type") != "null"))
+    if "enum" in value or "const" in value:
+        return ", ".join(f"`{one}`" for one in value.get("enum", [value.get("const")]))
+    kind = value.get("type")
+    if kind == "array":
+        return f"list of {_kind(value['items'])}"
+    if kind == "object":
+        return f"mapping of names to {_kind(value['additionalProperties'])}"
+    if "pattern" in value and "ms|" in value["pattern"]:
+        return "duration"
+    if "pattern" in value and "%" in value["pattern"]:
+        return "percentage"
+    return {"string": "text", "integer": "number", "boolean": "true or false"}[str(kind)]
+
+
+def main(folder: Path = Path("docs")) -> int:
+    """Write all generated files of the folder anew; ends with 1 when one was out of date."""
+    old = [path for path, text in pages(folder) if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    for path, text in pages(folder):
+        if path in old:
+            path.write_text(text, encoding="utf-8")
+            sys.stderr.write(f"{path} written\n")
+    return 1 if old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
