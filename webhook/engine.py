@@ -91,7 +91,7 @@ class Engine:
         self._clocks = clocks
         self._new_id = new_id
         self._observer = observer if observer is not None else Silent()
-        self._recall = Recall(rules)
+        self._recall = Recall()
 
     def answer_now(self, body: bytes) -> bytes | Waiting:
         """Answer from memory alone, or say what has to be waited for.
@@ -128,8 +128,7 @@ class Engine:
             self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
             return untouched(review)
         milliseconds = self._clocks.wall()
-        key = self._recall.key_of(review)
-        known = self._recall.find(key, milliseconds) if key is not None else None
+        known = self._recall.find(review, milliseconds)
         if known is not None:
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
@@ -140,8 +139,7 @@ class Engine:
             return Waiting(review, started, decisions, asking)
         done = tuple([one for one in decisions if one is not None])
         rest = encode_rest(review, done, self._sealer, milliseconds)
-        if key is not None:
-            self._recall.keep(key, Outcome(tuple(heard), done, outcome_of(done), rest, milliseconds))
+        self._recall.keep(review, Outcome(subject, tuple(heard), done, outcome_of(done), rest, milliseconds))
         self._observer.review(review, done, outcome_of(done), self._clocks.monotonic() - started)
         return answer_to(review.uid, rest)
 

@@ -5,19 +5,17 @@ answers from memory, has the same decisions, and the rest of its answer can be u
 nothing is decided on an answer that memory would not give now.
 """
 
-from collections.abc import Hashable
 from typing import Final
 
 import msgspec
 from cachetools import LRUCache
 
-from webhook.core.admission import Review
+from webhook.core.admission import KNOWN, Review
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import Ask, Fact, Oracle, alike
 from webhook.core.decision import Decision
-from webhook.core.rules import RuleSet
+from webhook.core.subject import Subject
 
-ENTRIES: Final = 1024
 SEALED_FOR: Final = 1000
 """Milliseconds for which a seal is used again: its time is that of the answer, give or take this."""
 
@@ -25,8 +23,9 @@ Heard = tuple[Oracle, Ask, Fact]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What was decided, on which facts, and the rest of the answer. `sealed` in unix milliseconds."""
+    """What was decided for a subject, on which facts, and the rest of the answer. `sealed` in unix milliseconds."""
 
+    subject: Subject
     heard: tuple[Heard, ...]
     decisions: tuple[Decision, ...]
     name: str
@@ -35,35 +34,19 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Recall:
-    """The outcomes of one engine, bounded; those that were used last stay."""
+    """The outcomes of one engine, bounded; those that were used last stay.
 
-    def __init__(self, rules: RuleSet) -> None:
-        self._reads_labels = rules.reads_labels
-        self._outcomes: LRUCache[Hashable, Outcome] = LRUCache(ENTRIES)
+    Equal reviews come with one and the same Subject (`core.admission` sees to that), so identity tells them apart.
+    """
 
-    def key_of(self, review: Review) -> Hashable | None:
-        """What the decisions and the patch depend on, but for the facts; None where the review has to be looked at in
-        full: it shows an annotation of ours, whose time counts."""
-        subject = review.subject
-        if subject is None or IMAGES in subject.annotations:
-            return None
-        labels = tuple(subject.labels.items()) if self._reads_labels else ()
-        return (
-            subject.slots,
-            subject.audience,
-            subject.owner,
-            subject.workload,
-            bool(subject.annotations),
-            subject.opted_out,
-            review.may_change,
-            review.may_annotate,
-            labels,
-        )
+    def __init__(self) -> None:
+        self._outcomes: LRUCache[int, Outcome] = LRUCache(KNOWN)
 
-    def find(self, key: Hashable, milliseconds: int) -> Outcome | None:
+    def find(self, review: Review, milliseconds: int) -> Outcome | None:
         """The outcome, if memory still answers all its questions alike."""
-        outcome = self._outcomes.get(key)
-        if outcome is None or not 0 <= milliseconds - outcome.sealed <= SEALED_FOR:
+        subject = review.subject
+        outcome = self._outcomes.get(id(subject))
+        if outcome is None or outcome.subject is not subject or not 0 <= milliseconds - outcome.sealed <= SEALED_FOR:
             return None
         for oracle, ask, fact in outcome.heard:
             now = oracle.peek(ask)
@@ -71,6 +54,8 @@ class Recall:
                 return None
         return outcome
 
-    def keep(self, key: Hashable, outcome: Outcome) -> None:
-        """Remember an outcome whose facts all came from memory."""
-        self._outcomes[key] = outcome
+    def keep(self, review: Review, outcome: Outcome) -> None:
+        """Remember an outcome whose facts all came from memory; not that of a Pod which shows an annotation of ours,
+        whose time counts."""
+        if review.operation == "CREATE" and IMAGES not in outcome.subject.annotations:
+            self._outcomes[id(outcome.subject)] = outcome

@@ -3,24 +3,23 @@
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO
 
 import msgspec
 import structlog
 from cachetools import LRUCache
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from webhook import __version__
 from webhook.core.admission import Review
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Reason, sentence
+from webhook.metrics import Count, Family, Labels, Level, Spread, exposition
 
 FLUSH_EVERY: Final = 0.1
 FLUSH_AT: Final = 64 * 1024
 LEVELS: Final = ("debug", "info", "warning", "error")
-_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -92,67 +91,54 @@ class Telemetry:
 
     def __init__(self, log: Log | None = None) -> None:
         self.log = log if log is not None else Log(sys.stderr)
-        self.registry = CollectorRegistry()
-        self._make_admission()
-        self._make_registries()
-        self._make_state()
-        self._children: dict[tuple[str, ...], Any] = {}
+        self.reviews = Count("moorage_admission_reviews_total", "Reviews answered.", ["resource", "outcome"])
+        self.duration = Spread("moorage_admission_duration_seconds", "Time to answer a review.")
+        self.images = Count("moorage_images_total", "Decisions on images.", ["rule", "action", "reason", "target"])
+        self.requests = Count(
+            "moorage_registry_requests_total",
+            "Requests sent to registries; `code` is the status, or the reason where there was none.",
+            ["registry", "method", "code"],
+        )
+        self.request_duration = Spread(
+            "moorage_registry_request_duration_seconds", "Time of a request to a registry.", ["registry"]
+        )
+        self.resolutions = Count(
+            "moorage_resolutions_total", "Digests asked for, by where they came from.", ["registry", "source"]
+        )
+        self.guarded = Count("moorage_guard_total", "Images that name a target by hand.", ["target", "outcome"])
+        self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
+        self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")
+        self.internal_errors = Count("moorage_internal_errors_total", "Faults of ours: the Pod was admitted untouched.")
+        self.expiry = Level("moorage_certificate_expiry_timestamp_seconds", "When the serving certificate ends.")
+        self.reload_success = Level(
+            "moorage_config_reload_success", "1 when the last load of the configuration worked."
+        )
+        self.reload_time = Level(
+            "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
+        )
+        self.build = Level("moorage_build_info", "1, labelled with the version that runs.", ["version"])
+        self.build.set(1, (__version__,))
         self._told: LRUCache[int, _Told] = LRUCache(1024)
-        self._breakers: Callable[[], dict[str, bool]] = dict
+        self._open_breakers: Callable[[], dict[str, bool]] = dict
+        self._wants_reviews = self.log.wants_reviews
 
-    def _make_admission(self) -> None:
-        own = self.registry
-        self.reviews = Counter("moorage_admission_reviews", "Reviews answered.", ["resource", "outcome"], registry=own)
-        self.duration = Histogram(
-            "moorage_admission_duration_seconds", "Time to answer a review.", buckets=_BUCKETS, registry=own
-        )
-        self.images = Counter(
-            "moorage_images", "Decisions on images.", ["rule", "action", "reason", "target"], registry=own
-        )
-        self.shed_reviews = Counter(
-            "moorage_reviews_shed", "Reviews turned away because too many waited.", registry=own
-        )
-        self.guard = Counter("moorage_guard", "Pods that name a target by hand.", ["target", "outcome"], registry=own)
-        self.internal_errors = Counter("moorage_internal_errors", "Faults of ours: admitted untouched.", registry=own)
-
-    def _make_registries(self) -> None:
-        own = self.registry
-        labels = ["registry", "method", "code"]
-        self.requests = Counter("moorage_registry_requests", "Requests sent to registries.", labels, registry=own)
-        self.request_duration = Histogram(
-            "moorage_registry_request_duration_seconds",
-            "Time of a request.",
-            ["registry"],
-            buckets=_BUCKETS,
-            registry=own,
-        )
-        self.resolutions = Counter(
-            "moorage_resolutions", "Digests asked for, by where they came from.", ["registry", "source"], registry=own
-        )
-        self.breaker = Gauge("moorage_breaker_open", "1 while a registry is left alone.", ["registry"], registry=own)
-
-    def _make_state(self) -> None:
-        own = self.registry
-        self.expiry = Gauge(
-            "moorage_certificate_expiry_timestamp_seconds", "When the serving certificate ends.", registry=own
-        )
-        self.reload_success = Gauge("moorage_config_reload_success", "1 when the last load worked.", registry=own)
-        self.reload_time = Gauge(
-            "moorage_config_reload_success_timestamp_seconds", "When a load last worked.", registry=own
-        )
-        build = Gauge("moorage_build_info", "The version that runs.", ["version"], registry=own)
-        build.labels(__version__).set(1)
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Every metric, in the order of the reference page."""
+        return tuple(value for value in vars(self).values() if isinstance(value, Family))
 
     def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
         """A review was answered: metrics and one line."""
-        self._child(self.reviews, review.resource, outcome).inc()
+        self.reviews.add((review.resource, outcome))
         self.duration.observe(seconds)
         told = self._told.get(id(decisions))
         if told is None or told.decisions is not decisions:
-            told = self._told[id(decisions)] = self._tell(decisions)
-        for child, number in told.counts:
-            child.inc(number)
-        if self.log.wants_reviews:
+            told = self._told[id(decisions)] = _tell(decisions)
+        for labels, number in told.images:
+            self.images.add(labels, number)
+        for labels, number in told.guarded:
+            self.guarded.add(labels, number)
+        if self._wants_reviews:
             self.log.add_line(
                 b'{"time":"%b","level":"info","event":"review","uid":%b,"namespace":%b,"outcome":"%b","milliseconds":%.3f,'
                 b'"decisions":%b}'
@@ -166,36 +152,24 @@ class Telemetry:
                 )
             )
 
-    def _tell(self, decisions: Sequence[Decision]) -> "_Told":
-        """What one outcome does to counters and log; the same outcome comes again with each Pod of a rollout."""
-        counts: dict[Any, int] = {}
-        for one in decisions:
-            child = self._child(self.images, one.rule, one.action.value, one.reason.value, one.target)
-            counts[child] = counts.get(child, 0) + 1
-            if one.reason is Reason.NAMED_BY_HAND:
-                by_hand = "refused" if one.action is Action.REFUSED else "warned"
-                child = self._child(self.guard, one.target, by_hand)
-                counts[child] = counts.get(child, 0) + 1
-        return _Told(decisions, tuple(counts.items()), _encode([_shown(one) for one in decisions]))
-
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours. The traceback shows code and types; values are not printed."""
-        self.internal_errors.inc()
+        self.internal_errors.add()
         where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
         self.log.write("error", "internal error", id=identity, uid=uid, type=type(error).__name__, traceback=where)
 
     def registry_request(self, host: str, method: str, code: str, seconds: float) -> None:
         """A request was answered, or failed (`code` is then a reason)."""
-        self._child(self.requests, host, method, code).inc()
-        self._child(self.request_duration, host).observe(seconds)
+        self.requests.add((host, method, code))
+        self.request_duration.observe(seconds, (host,))
 
     def resolution(self, host: str, source: str) -> None:
         """A digest was asked for."""
-        self._child(self.resolutions, host, source).inc()
+        self.resolutions.add((host, source))
 
     def shed(self) -> None:
         """A review was turned away."""
-        self.shed_reviews.inc()
+        self.shed_reviews.add()
 
     def reloaded(self, *, success: bool, seconds: float) -> None:
         """A configuration was loaded, or not; `seconds` is the wall clock."""
@@ -205,28 +179,33 @@ class Telemetry:
 
     def watch_breakers(self, open_breakers: Callable[[], dict[str, bool]]) -> None:
         """Ask for the standing of breakers when metrics are read."""
-        self._breakers = open_breakers
+        self._open_breakers = open_breakers
 
     def exposition(self) -> tuple[bytes, str]:
         """All metrics as OpenMetrics, with their content type."""
-        for host, is_open in self._breakers().items():
-            self.breaker.labels(host).set(int(is_open))
-        text: bytes = generate_latest(self.registry)  # type: ignore[no-untyped-call]  # the library has no types here
-        return text, CONTENT_TYPE_LATEST
-
-    def _child(self, metric: Any, *labels: str) -> Any:
-        # labels() costs more than the count itself; the labels are few and come again.
-        key = (metric._name, *labels)  # noqa: SLF001 - the name that was given above
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = metric.labels(*labels)
-        return child
+        for host, is_open in self._open_breakers().items():
+            self.breakers.set(int(is_open), (host,))
+        return exposition(self.families)
 
 
 class _Told(msgspec.Struct):
+    """What one outcome does to counters and log; the same outcome comes again with each Pod of a rollout."""
+
     decisions: Sequence[Decision]
-    counts: tuple[tuple[Any, int], ...]
+    images: tuple[tuple[Labels, int], ...]
+    guarded: tuple[tuple[Labels, int], ...]
     line: bytes
+
+
+def _tell(decisions: Sequence[Decision]) -> _Told:
+    images = Counter((one.rule, one.action.value, one.reason.value, one.target) for one in decisions)
+    guarded = Counter(
+        (one.target, "refused" if one.action is Action.REFUSED else "warned")
+        for one in decisions
+        if one.reason is Reason.NAMED_BY_HAND
+    )
+    line = _encode([_shown(one) for one in decisions])
+    return _Told(decisions, tuple(images.items()), tuple(guarded.items()), line)
 
 
 def _shown(one: Decision) -> dict[str, Any]:

@@ -7,6 +7,7 @@ are `replace` on image paths that were seen in this very object, and `add` or `r
 import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,7 +16,7 @@ from webhook.core.annotation import IMAGES, NOTHING, entries, read, say_the_same
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Reason, sentence
 from webhook.core.seal import Sealer
-from webhook.core.subject import Pod, Slot, Subject, pod_slots, subject_of_pod
+from webhook.core.subject import Metadata, OwnerReference, Pod, PodSpec, Slot, Subject, pod_slots, subject_of_pod
 
 MAX_BODY: Final = 7 * 1024 * 1024
 """Bytes: etcd's 3 MiB for the object, twice for the old one, and room (controller-runtime has the same cap)."""
@@ -23,6 +24,10 @@ MAX_SLOTS: Final = 256
 MIRROR: Final = "kubernetes.io/config.mirror"
 ROUNDING: Final = 0.5
 """Seconds off `?timeout=`: the API server rounds what is left up to whole seconds."""
+
+MAX_KNOWN: Final = 32 * 1024
+"""Bytes of a review that is worth remembering, and with KNOWN what a flood of reviews can fill memory with."""
+KNOWN: Final = 512
 
 _MAX_WARNINGS = 10
 _MAX_WARNING = 240
@@ -91,6 +96,7 @@ _review = msgspec.json.Decoder(_Review)
 _outer = msgspec.json.Decoder(_Outer)
 _pod = msgspec.json.Decoder(Pod)
 _encode = msgspec.json.Encoder().encode
+_NO_METADATA: Final = Metadata()
 
 
 def decode(body: bytes) -> Review:
@@ -105,7 +111,54 @@ def decode(body: bytes) -> Review:
         return _unreadable(body, wrong)
     if review.kind != "AdmissionReview" or review.api_version != "admission.k8s.io/v1" or not review.request.uid:
         raise BadReview("not an AdmissionReview of admission.k8s.io/v1 with a request.uid")
-    return _review_of(review.request)
+    request = review.request
+    if request.operation == "CREATE" and len(body) <= MAX_KNOWN and request.object is not None:
+        return _known(request, request.object)
+    return _review_of(request)
+
+
+def _known(request: _Request, pod: Pod) -> Review:
+    """The Pods of one rollout differ in their uid alone: for the rest of them the Subject is there already."""
+    metadata = pod.metadata or _NO_METADATA
+    same = _created(
+        request.resource,
+        request.sub_resource,
+        request.namespace,
+        pod.spec,
+        pod.metadata is None,
+        metadata.name,
+        metadata.generate_name,
+        metadata.owner_references,
+        tuple(metadata.labels.items()) if metadata.labels else (),
+        tuple(metadata.annotations.items()) if metadata.annotations else (),
+    )
+    return Review(
+        request.uid,
+        same.resource,
+        same.operation,
+        same.namespace,
+        same.subject,
+        same.untouched,
+        same.may_change,
+        same.may_annotate,
+    )
+
+
+@lru_cache(KNOWN)
+def _created(
+    resource: _Resource,
+    sub_resource: str,
+    namespace: str,
+    spec: PodSpec | None,
+    is_bare: bool,  # noqa: FBT001 - a memo's key has no names
+    name: str | None,
+    generate_name: str | None,
+    owners: tuple[OwnerReference, ...] | None,
+    labels: tuple[tuple[str, str], ...],
+    annotations: tuple[tuple[str, str], ...],
+) -> Review:
+    metadata = None if is_bare else Metadata(name, generate_name, None, dict(labels), dict(annotations), owners)
+    return _review_of(_Request("", resource, sub_resource, namespace, "CREATE", Pod(metadata, spec)))
 
 
 def _unreadable(body: bytes, wrong: Exception) -> Review:

@@ -1,7 +1,7 @@
 """The thing decided on: a Pod, a template or a revision, and the slots where it names images."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -89,44 +89,44 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
         return self.annotations.get(SKIP) == "true" or self.labels.get(SKIP) == "true"
 
 
-class Container(msgspec.Struct, gc=False):
+class Container(msgspec.Struct, frozen=True, gc=False):
     """As much of a container as names its image."""
 
     name: str = ""
     image: str | None = None
 
 
-class ImageVolume(msgspec.Struct, gc=False):
+class ImageVolume(msgspec.Struct, frozen=True, gc=False):
     """As much of an image volume as names its image."""
 
     reference: str | None = None
 
 
-class Volume(msgspec.Struct, gc=False):
+class Volume(msgspec.Struct, frozen=True, gc=False):
     """As much of a volume as names its image."""
 
     name: str = ""
     image: ImageVolume | None = None
 
 
-class SecretName(msgspec.Struct, gc=False):
+class SecretName(msgspec.Struct, frozen=True, gc=False):
     """An entry of imagePullSecrets."""
 
     name: str = ""
 
 
-class PodSpec(msgspec.Struct, rename="camel", gc=False):
+class PodSpec(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """As much of a Pod's spec as deciding needs."""
 
-    containers: list[Container] | None = None
-    init_containers: list[Container] | None = None
-    ephemeral_containers: list[Container] | None = None
-    volumes: list[Volume] | None = None
-    image_pull_secrets: list[SecretName] | None = None
+    containers: tuple[Container, ...] | None = None
+    init_containers: tuple[Container, ...] | None = None
+    ephemeral_containers: tuple[Container, ...] | None = None
+    volumes: tuple[Volume, ...] | None = None
+    image_pull_secrets: tuple[SecretName, ...] | None = None
     service_account_name: str | None = None
 
 
-class OwnerReference(msgspec.Struct, gc=False):
+class OwnerReference(msgspec.Struct, frozen=True, gc=False):
     """An entry of ownerReferences."""
 
     kind: str = ""
@@ -143,7 +143,7 @@ class Metadata(msgspec.Struct, rename="camel", gc=False):
     namespace: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
-    owner_references: list[OwnerReference] | None = None
+    owner_references: tuple[OwnerReference, ...] | None = None
 
 
 class Pod(msgspec.Struct, gc=False):
@@ -167,7 +167,7 @@ def pod_slots(spec: PodSpec, at: str = "") -> tuple[Slot, ...]:
     return tuple(found)
 
 
-def _container_slots(containers: list[Container], field: str, at: str) -> list[Slot]:
+def _container_slots(containers: Sequence[Container], field: str, at: str) -> list[Slot]:
     return [
         _slot(f"{at}/spec/{field}/{index}/image", field, container.name, container.image)
         for index, container in enumerate(containers)
