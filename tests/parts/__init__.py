@@ -41,9 +41,14 @@ class Source(msgspec.Struct, frozen=True):
 PARTS: Final[Mapping[str, Module | Source]] = {
     "registry": Module("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
     "oracle": Source(_HERE / "oracle"),
-    "floor": Source(_HERE.parent / "bench" / "floor"),
 }
-"""Every part in one table; a new one is a row."""
+"""Every part that tests need, in one table; a new one is a row."""
+
+YARDSTICKS: Final[Mapping[str, Module | Source]] = {
+    "floor": Source(_HERE.parent / "bench" / "floor"),
+    "vegeta": Module("github.com/tsenart/vegeta/v12", "v12.12.0"),
+}
+"""What `make bench` needs besides."""
 
 
 class MissingPart(RuntimeError):
@@ -62,9 +67,14 @@ def cache(environ: Mapping[str, str]) -> Path:
     return Path(base, "moorage", "parts")
 
 
+def source_of(name: str) -> Module | Source:
+    """What a part is built from."""
+    return PARTS[name] if name in PARTS else YARDSTICKS[name]
+
+
 def place(name: str, environ: Mapping[str, str]) -> Path:
     """The file that a part has, or will have, once built."""
-    return cache(environ) / f"{name}-{PARTS[name].key}" / name
+    return cache(environ) / f"{name}-{source_of(name).key}" / name
 
 
 def part(name: str) -> Path:

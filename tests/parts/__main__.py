@@ -10,16 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.parts import PARTS, Module, Source, cache, golang, place
+from tests.parts import PARTS, YARDSTICKS, Module, Source, cache, golang, place, source_of
 
 
 def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     """Build what is missing; say nothing when nothing is."""
-    unknown = [name for name in names if name not in PARTS]
+    known = (*PARTS, *YARDSTICKS)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        _say(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        _say(f"no such part: {', '.join(unknown)}; there are {', '.join(known)}")
         return 2
-    wanted = [name for name in names or PARTS if _exists(PARTS[name])]
+    wanted = names or tuple(PARTS)
     if all(place(name, environ).exists() for name in wanted):
         return 0
     home = cache(environ)
@@ -34,22 +35,18 @@ def main(names: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _exists(made_from: Module | Source) -> bool:
-    return isinstance(made_from, Module) or (made_from.folder / "go.mod").exists()
-
-
 def _build(name: str, go: Path, environ: Mapping[str, str]) -> None:
     file = place(name, environ)
-    made_from = PARTS[name]
+    made_from = source_of(name)
     settings = {**environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
     with tempfile.TemporaryDirectory(dir=cache(environ), prefix=f".{name}-") as folder:
         built = Path(folder, name)
         match made_from:
             case Module(package, version):
                 command = [str(go), "install", "-trimpath", f"{package}@{version}"]
-                # Built under its package's last word, in the temporary folder; a broken build leaves nothing behind.
+                # In the temporary folder, under a name that Go chooses; a broken build leaves nothing behind.
                 subprocess.run(command, cwd=folder, env=settings | {"GOBIN": folder}, check=True)
-                Path(folder, package.rpartition("/")[2]).rename(built)
+                next(Path(folder).iterdir()).rename(built)
             case Source(source):
                 command = [str(go), "build", "-trimpath", "-buildvcs=false", "-o", str(built), "."]
                 subprocess.run(command, cwd=source, env=settings, check=True)

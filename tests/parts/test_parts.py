@@ -49,7 +49,7 @@ def test_what_is_built_is_not_built_again_and_nothing_is_said(
 
 def test_an_unknown_part_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["nosuch"], {"MOORAGE_PARTS": str(tmp_path)}) == 2
-    assert "no such part: nosuch; there are registry, oracle, floor" in capfd.readouterr().err
+    assert "no such part: nosuch; there are registry, oracle, floor, vegeta" in capfd.readouterr().err
 
 
 def test_a_go_that_does_not_run_counts_as_none(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Measures everything and prints it: `python -m tests.bench [--only NAME…] [--rounds N] [--seconds S] [--write FILE]`."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.bench import cold
+from tests.bench.figures import Figure, table
+from tests.bench.machine import described
+from tests.bench.warm import Rounds, growth, warm
+from webhook.tls import self_signed, utc_now
+
+MARKS: Final = ("<!-- measured: make bench -->", "<!-- end of what was measured -->")
+
+PAGES: Final[dict[str, Callable[[Path, Rounds], list[Figure]]]] = {
+    "warm": warm,
+    "cold": lambda folder, _: [*cold.slow_upstream(folder), *cold.lookups(folder)],
+    "memory": lambda folder, _: cold.memory(folder),
+    "startup": lambda folder, _: cold.startup(folder),
+    "growth": growth,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print, and write where that is asked for. Exit 1 where a must is missed."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--only", nargs="*", choices=list(PAGES), default=list(PAGES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--write", type=Path)
+    given = parser.parse_args(arguments)
+    text = [described()]
+    missed = False
+    with tempfile.TemporaryDirectory(prefix="moorage-bench-") as place:
+        folder = Path(place)
+        pair, ca = self_signed("localhost", now=utc_now())
+        (folder / "tls.crt").write_bytes(pair.certificate)
+        (folder / "tls.key").write_bytes(pair.key)
+        (folder / "ca.crt").write_bytes(ca)
+        for name in given.only:
+            figures = PAGES[name](folder, Rounds(given.seconds, given.rounds))
+            missed = missed or any(
+                figure.bound is not None and "misses" in figure.bound.verdict(figure.value) for figure in figures
+            )
+            text.append(f"### {name.capitalize()}\n\n{table(figures)}")
+            sys.stderr.write(f"{text[-1]}\n\n")
+    whole = "\n\n".join(text)
+    print(whole)
+    if given.write is not None:
+        _write(given.write, whole)
+    return 1 if missed else 0
+
+
+def _write(page: Path, text: str) -> None:
+    before, _, rest = page.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
