@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TextIO
 
 import msgspec
-import structlog
 from cachetools import LRUCache
 
 from webhook import __version__
@@ -30,7 +29,7 @@ class Log:
         self, stream: TextIO, *, form: str = "json", level: str = "info", clock: Callable[[], float] = time.time
     ) -> None:
         self._stream = stream
-        self._render = structlog.dev.ConsoleRenderer(colors=False) if form == "text" else None
+        self._render = _renderer() if form == "text" else None
         self._least = LEVELS.index(level)
         self.clock = clock
         self._lines: list[bytes] = []
@@ -68,6 +67,13 @@ class Log:
             lines, self._lines, self._size = self._lines, [], 0
             self._stream.write(b"\n".join(lines).decode() + "\n")
             self._stream.flush()
+
+
+def _renderer() -> Callable[[object, str, dict[str, Any]], str]:
+    # Only here: with what it imports to draw tracebacks it takes 11 MiB, which a server that writes JSON need not hold.
+    from structlog.dev import ConsoleRenderer  # noqa: PLC0415
+
+    return ConsoleRenderer(colors=False)
 
 
 def _timestamp(seconds: float) -> str:

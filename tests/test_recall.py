@@ -1,0 +1,125 @@
+"""What was decided a moment ago is used again only where nothing that it rests on has changed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.core.test_admission import patched, review
+from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
+from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Oracle
+from webhook.core.reason import Reason
+from webhook.core.rules import RuleSet
+from webhook.engine import Clocks, Engine, Unasked
+
+IMAGE = "registry.example.com/team/app:stable"
+
+
+class World:
+    """A memory whose answer can be changed, a wall clock that can be moved, and how often memory was asked."""
+
+    def __init__(self) -> None:
+        self.fact: Fact = known(source="cached")
+        self.now = NOON
+        self.asked = 0
+
+    def peek(self, ask: Ask) -> Fact | None:
+        self.asked += 1
+        return self.fact
+
+    async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
+        raise AssertionError("memory knows")
+
+    def engine(self) -> Engine:
+        oracles: dict[type, Oracle] = {
+            AskDigest: self,
+            AskPin: Unasked(Reason.NO_CLUSTER),
+            AskStanding: Unasked(Reason.NO_CLUSTER),
+            AskHeld: Unasked(Reason.OFFLINE),
+        }
+        clocks = Clocks(lambda: 0.0, lambda: self.now)
+        return Engine(RuleSet([PRIVATE]), oracles, sealer=SEALER, clocks=clocks, new_id=lambda: "id")
+
+
+def answer(engine: Engine, body: bytes) -> dict[str, Any]:
+    given = engine.answer_now(body)
+    assert isinstance(given, bytes)
+    told: dict[str, Any] = json.loads(given)["response"]
+    return told
+
+
+def sent(document: dict[str, Any], *, uid: str = "one", namespace: str = "default") -> bytes:
+    whole = json.loads(review(document))
+    whole["request"] |= {"uid": uid, "namespace": namespace}
+    return json.dumps(whole).encode()
+
+
+def images(document: dict[str, Any], told: dict[str, Any]) -> list[str]:
+    return [one["image"] for one in patched(document, told)["spec"]["containers"]]
+
+
+def test_the_second_pod_of_a_rollout_gets_the_same_answer_under_its_own_uid() -> None:
+    world = World()
+    engine = world.engine()
+    first = answer(engine, sent(pod(IMAGE), uid="one"))
+    second = answer(engine, sent(pod(IMAGE), uid="two"))
+    assert second == {**first, "uid": "two"}
+    assert world.asked == 2
+
+
+@pytest.mark.parametrize(
+    "fact", [known(E, source="cached"), Absent("registry.example.com", IMAGE)], ids=["moved", "gone"]
+)
+def test_another_answer_of_memory_is_another_decision(fact: Fact) -> None:
+    world = World()
+    engine = world.engine()
+    before = answer(engine, sent(pod(IMAGE)))
+    world.fact = fact
+    fresh = world.engine()
+    assert answer(engine, sent(pod(IMAGE))) == answer(fresh, sent(pod(IMAGE)))
+    assert answer(engine, sent(pod(IMAGE))) != before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pod(IMAGE, annotations={"moorage.dev/skip": "true"}),
+        pod(IMAGE, labels={"moorage.dev/skip": "true"}),
+        pod("registry.example.com/team/other:stable"),
+        pod(IMAGE, IMAGE),
+        {**pod(IMAGE), "metadata": None},
+    ],
+    ids=["opted out by annotation", "opted out by label", "another image", "another container", "without metadata"],
+)
+def test_another_pod_is_decided_by_itself(changed: dict[str, Any]) -> None:
+    engine = World().engine()
+    answer(engine, sent(pod(IMAGE)))
+    assert answer(engine, sent(changed)) == answer(World().engine(), sent(changed))
+
+
+def test_another_namespace_is_decided_by_itself() -> None:
+    engine = World().engine()
+    answer(engine, sent(pod(IMAGE), namespace="one"))
+    assert answer(engine, sent(pod(IMAGE), namespace="two")) == answer(
+        World().engine(), sent(pod(IMAGE), namespace="two")
+    )
+
+
+def test_a_seal_is_not_older_than_a_second() -> None:
+    world = World()
+    engine = world.engine()
+    first = answer(engine, sent(pod(IMAGE)))
+    world.now = NOON + 1_000
+    assert answer(engine, sent(pod(IMAGE))) == first
+    world.now = NOON + 1_001
+    later = answer(engine, sent(pod(IMAGE)))
+    assert later != first
+    assert images(pod(IMAGE), later) == images(pod(IMAGE), first) == [f"localhost:30081/team/app@{D}"]
+
+
+def test_a_clock_that_is_set_back_uses_nothing_again() -> None:
+    world = World()
+    engine = world.engine()
+    first = answer(engine, sent(pod(IMAGE)))
+    world.now = NOON - 5
+    assert answer(engine, sent(pod(IMAGE))) != first

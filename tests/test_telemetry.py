@@ -1,0 +1,207 @@
+"""Metrics and log lines as those who read them see them: Prometheus' own parser, and JSON."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.core.world import PRIVATE, D, decisions, known, pod
+from webhook.core.admission import Review
+from webhook.core.ask import Failed
+from webhook.core.decision import Decision
+from webhook.core.reason import Reason
+from webhook.core.rules import Rule
+from webhook.telemetry import Log, Telemetry
+
+IMAGE = "registry.example.com/team/app:stable"
+REVIEW = Review("0b4a", "pods", "CREATE", "shop", None)
+
+PROMISED = {
+    "moorage_admission_reviews": ("counter", ("resource", "outcome")),
+    "moorage_admission_duration_seconds": ("histogram", ()),
+    "moorage_images": ("counter", ("rule", "action", "reason", "target")),
+    "moorage_registry_requests": ("counter", ("registry", "method", "code")),
+    "moorage_registry_request_duration_seconds": ("histogram", ("registry",)),
+    "moorage_resolutions": ("counter", ("registry", "source")),
+    "moorage_breaker_open": ("gauge", ("registry",)),
+    "moorage_certificate_expiry_timestamp_seconds": ("gauge", ()),
+    "moorage_config_reload_success": ("gauge", ()),
+    "moorage_config_reload_success_timestamp_seconds": ("gauge", ()),
+    "moorage_reviews_shed": ("counter", ()),
+    "moorage_guard": ("counter", ("target", "outcome")),
+    "moorage_build_info": ("gauge", ("version",)),
+}
+"""What dashboards and alerts rely on: a name that changes here breaks somebody's."""
+
+
+class Watched:
+    """Telemetry with its log at hand."""
+
+    def __init__(self, **log: Any) -> None:
+        self.stream = io.StringIO()
+        self.telemetry = Telemetry(Log(self.stream, clock=lambda: 1_800_000_000.25, **log))
+
+    def lines(self) -> list[dict[str, Any]]:
+        self.telemetry.log.flush()
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+    def samples(self) -> dict[tuple[str, ...], float]:
+        text, kind = self.telemetry.exposition()
+        assert kind.startswith("application/openmetrics-text")
+        return {
+            (sample.name, *(f"{name}={value}" for name, value in sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text.decode())  # type: ignore[no-untyped-call]
+            for sample in family.samples
+        }
+
+
+def decided(*images: str, rule: Rule = PRIVATE, **answers: Any) -> list[Decision]:
+    return decisions(pod(*images), [rule], **answers)
+
+
+@pytest.mark.parametrize("name", list(PROMISED))
+def test_a_promised_metric_is_there_with_its_labels(name: str) -> None:
+    kind, labels = PROMISED[name]
+    found = {family.name.removesuffix("_total"): family for family in Telemetry().families}[name]
+    assert (found.kind, found.labels) == (kind, labels)
+
+
+def test_a_review_counts_itself_its_images_and_its_time() -> None:
+    watched = Watched()
+    three = decided(IMAGE, IMAGE, "docker.io/library/nginx:1")
+    for _ in range(2):
+        watched.telemetry.review(REVIEW, three, "changed", 0.0004)
+    seen = watched.samples()
+    assert seen["moorage_admission_reviews_total", "outcome=changed", "resource=pods"] == 2
+    assert seen["moorage_images_total", "action=rewritten", "reason=Resolved", "rule=private", "target=kraken"] == 4
+    assert seen["moorage_images_total", "action=unchanged", "reason=NoRule", "rule=", "target="] == 2
+    assert seen["moorage_admission_duration_seconds_bucket", "le=0.0005"] == 2
+    assert seen["moorage_admission_duration_seconds_count",] == 2
+    assert seen["moorage_admission_duration_seconds_sum",] == pytest.approx(0.0008)
+
+
+def test_a_time_on_the_edge_of_a_bucket_is_inside_and_one_beyond_all_is_in_the_last() -> None:
+    watched = Watched()
+    for seconds in (0.0005, 0.00051, 99.0):
+        watched.telemetry.registry_request("registry.example.com", "HEAD", "200", seconds)
+    seen = watched.samples()
+    ends = {"0.0005": 1, "0.001": 2, "5.0": 2, "+Inf": 3}
+    name = "moorage_registry_request_duration_seconds_bucket"
+    assert {end: seen[name, f"le={end}", "registry=registry.example.com"] for end in ends} == ends
+    assert seen["moorage_registry_requests_total", "code=200", "method=HEAD", "registry=registry.example.com"] == 3
+
+
+def test_images_named_by_hand_are_counted_by_their_target() -> None:
+    watched = Watched()
+    watched.telemetry.review(REVIEW, decided("localhost:30081/team/app:stable"), "untouched", 0.001)
+    assert watched.samples()["moorage_guard_total", "outcome=warned", "target=kraken"] == 1
+
+
+def test_what_only_grows_starts_at_nought() -> None:
+    seen = Watched().samples()
+    assert seen["moorage_reviews_shed_total",] == 0
+    assert seen["moorage_internal_errors_total",] == 0
+
+
+def test_breakers_are_asked_when_they_are_read() -> None:
+    watched = Watched()
+    states = {"registry.example.com": True}
+    watched.telemetry.watch_breakers(lambda: states)
+    name = ("moorage_breaker_open", "registry=registry.example.com")
+    assert watched.samples()[name] == 1
+    states["registry.example.com"] = False
+    assert watched.samples()[name] == 0
+
+
+def test_a_failed_reload_leaves_the_time_of_the_last_good_one() -> None:
+    watched = Watched()
+    watched.telemetry.reloaded(success=True, seconds=100.0)
+    watched.telemetry.reloaded(success=False, seconds=200.0)
+    seen = watched.samples()
+    assert seen["moorage_config_reload_success",] == 0
+    assert seen["moorage_config_reload_success_timestamp_seconds",] == 100.0
+
+
+def test_a_review_is_one_line() -> None:
+    watched = Watched()
+    watched.telemetry.review(REVIEW, decided(IMAGE), "changed", 0.0015)
+    assert watched.lines() == [
+        {
+            "time": "2027-01-15T08:00:00.250Z",
+            "level": "info",
+            "event": "review",
+            "uid": "0b4a",
+            "namespace": "shop",
+            "outcome": "changed",
+            "milliseconds": 1.5,
+            "decisions": [
+                {
+                    "image": IMAGE,
+                    "to": f"localhost:30081/team/app@{D}",
+                    "action": "rewritten",
+                    "reason": "Resolved",
+                    "rule": "private",
+                }
+            ],
+        }
+    ]
+
+
+def test_a_line_about_a_failure_says_why() -> None:
+    watched = Watched()
+    failed = Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "it answers 503")
+    watched.telemetry.review(REVIEW, decided(IMAGE, digest=failed), "failed", 0.001)
+    (line,) = watched.lines()
+    (one,) = line["decisions"]
+    assert (one["action"], one["reason"]) == ("failed", "Unavailable")
+    assert any("registry.example.com/team/app" in step and "it answers 503" in step for step in one["trace"])
+
+
+def test_what_an_author_writes_cannot_break_a_line() -> None:
+    watched = Watched()
+    strange = Review('u"\n{', "pods", "CREATE", 'n"\n', None)
+    watched.telemetry.review(strange, decided('x"\n\x1b[31m'), "untouched", 0.001)
+    (line,) = watched.lines()
+    assert (line["uid"], line["namespace"]) == ('u"\n{', 'n"\n')
+
+
+def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() -> None:
+    watched = Watched()
+    try:
+        int("hunter2")
+    except ValueError as error:
+        watched.telemetry.bug("id-7", "0b4a", error)
+    (line,) = watched.lines()
+    assert (line["level"], line["event"], line["id"], line["uid"], line["type"]) == (
+        "error", "internal error", "id-7", "0b4a", "ValueError",
+    )  # fmt: skip
+    assert "test_telemetry.py" in line["traceback"][-1]
+    assert "hunter2" not in watched.stream.getvalue()
+    assert watched.samples()["moorage_internal_errors_total",] == 1
+
+
+def test_what_is_worse_than_information_is_on_the_stream_at_once() -> None:
+    watched = Watched()
+    watched.telemetry.log.write("info", "one")
+    assert watched.stream.getvalue() == ""
+    watched.telemetry.log.write("warning", "two")
+    assert [json.loads(line)["event"] for line in watched.stream.getvalue().splitlines()] == ["one", "two"]
+
+
+def test_a_higher_level_leaves_reviews_out_of_the_log_and_in_the_metrics() -> None:
+    watched = Watched(level="warning")
+    watched.telemetry.review(REVIEW, decided(IMAGE), "changed", 0.001)
+    assert watched.lines() == []
+    assert watched.samples()["moorage_admission_reviews_total", "outcome=changed", "resource=pods"] == 1
+
+
+def test_text_for_people_has_one_line_an_event() -> None:
+    watched = Watched(form="text")
+    watched.telemetry.review(REVIEW, decided(IMAGE, digest=known()), "changed", 0.001)
+    watched.telemetry.log.flush()
+    (line,) = watched.stream.getvalue().splitlines()
+    assert "review" in line
+    assert "uid=0b4a" in line
+    assert "\x1b" not in line
