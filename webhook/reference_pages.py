@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
+from webhook.core.reason import MEANING, Reason
 from webhook.schema import Schema, json_schema
+from webhook.telemetry import Telemetry
 
 SCHEMA: Final = "moorage.schema.json"
 Block = Callable[[], str]
@@ -36,7 +38,22 @@ def configuration() -> str:
     return "\n".join(lines)
 
 
-BLOCKS: Final[Mapping[str, Block]] = {"configuration": configuration}
+def metrics() -> str:
+    """Every metric, in the order in which they are exposed."""
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    lines += [
+        f"| `{family.name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.meaning} |"
+        for family in Telemetry().families
+    ]
+    return "\n".join(lines)
+
+
+def reasons() -> str:
+    """Every reason, in the order of the list."""
+    return "\n".join(["| reason | meaning |", "|---|---|", *(f"| `{one.value}` | {MEANING[one]} |" for one in Reason)])
+
+
+BLOCKS: Final[Mapping[str, Block]] = {"configuration": configuration, "metrics": metrics, "reasons": reasons}
 
 
 def generated(page: str, blocks: Mapping[str, Block] = BLOCKS) -> str:
