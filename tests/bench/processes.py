@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from tests.parts import part
+from tests.support.ports import free_port
 
 SERVER_CORE: Final = 1
 LOAD_CORE: Final = 0
@@ -90,14 +91,6 @@ def _running(command: Sequence[str], core: int, log: int) -> Iterator[subprocess
         finally:
             child.terminate()
             child.wait(timeout=30)
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _await_port(port: int) -> None:
