@@ -50,7 +50,7 @@ def commands() -> list[Command]:
 def words(text: str) -> list[list[str]]:
     """What is printed, but for the width of columns and the digits of a digest."""
     # The server's own line comes when it comes: it runs beside the other commands.
-    lines = [line for line in text.splitlines() if not line.startswith('{"listening"')]
+    lines = [line for line in text.splitlines() if line and not line.startswith('{"listening"')]
     return [_DIGEST.sub("sha256:…", line).split() for line in lines]
 
 
@@ -104,7 +104,7 @@ def _run(home: Path, host: str) -> dict[str, str]:
         typed = command.line.replace(HOST, host)
         for usual, free in ports.items():
             typed = typed.replace(usual, free)
-        script += [f"echo '@@ {number}'", typed]
+        script += [f"printf '\\n@@ {number}\\n'", typed]
     environ = {"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(TOP)}
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
