@@ -25,8 +25,12 @@ check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/lint-imports
 	$(BIN)/deptry webhook
 
+bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/performance.md (needs wrk, about 6 minutes)
+	$(BIN)/python -m tests.parts floor vegeta
+	$(BIN)/python -m tests.bench --write docs/performance.md
+
 docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
-	$(BIN)/python -m tests.pages
+	$(BIN)/python -m webhook.reference_pages || true
 
 parts: $(VENV)/dev.stamp ## build the real parts that tests use, once
 	$(BIN)/python -m tests.parts
