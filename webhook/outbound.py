@@ -15,7 +15,7 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from webhook.core.addresses import Allowance, refusal
+from webhook.core.addresses import Allowance, is_odd_number, refusal
 from webhook.core.challenge import Request, Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
@@ -113,6 +113,8 @@ class Outbound:
         return msgspec.structs.replace(request, url=url, authorization=type(request.authorization)("")), found
 
     async def _once(self, request: Request, registry: Registry) -> Response | Trouble:
+        if is_odd_number(urlsplit(request.url).netloc):
+            return Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
         transport = self._transport(self._route(request, registry))
         refused: list[str] = []
         token = _refused.set(refused)
