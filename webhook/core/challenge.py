@@ -16,15 +16,18 @@ from webhook.core.credential import Credential
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
 from webhook.core.secret import Secret
+from webhook.core.urls import read_url
 
 MIN_TOKEN_LIFE: Final = 60.0
 """Seconds: what a token lives when the server does not say, and the least it may say (auth/token.md)."""
+MAX_TOKEN_LIFE: Final = 86400.0
 MAX_TOKEN: Final = 16 * 1024
 TOKEN_BODY: Final = 64 * 1024
 PING_BODY: Final = 8 * 1024
 
 _SCHEME = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9._-]*)(?:[ \t]+|(?=,)|$)(?!=)", re.ASCII)
 _PARAMETER = re.compile(r'[\s,]*([A-Za-z][\w.-]*)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\s,"]*)', re.ASCII)
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)", re.ASCII)
 _ESCAPE = re.compile(r"\\(.)", re.ASCII | re.DOTALL)
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
@@ -99,7 +102,8 @@ def _parse_line(line: str) -> list[tuple[str, dict[str, str]]]:
     at = 0
     while (scheme := _SCHEME.match(line, at)) is not None:
         parameters: dict[str, str] = {}
-        at = scheme.end()
+        token68 = _TOKEN68.match(line, scheme.end())
+        at = token68.end() if token68 is not None else scheme.end()
         while (parameter := _PARAMETER.match(line, at)) is not None:
             name, value = parameter.groups()
             text = _ESCAPE.sub(r"\1", value[1:-1]) if value.startswith('"') else value
@@ -120,29 +124,19 @@ def choose(response: Response) -> Challenge | None:
 
 def realm_url(challenge: Challenge, request_url: str, registry: Registry) -> str | Trouble:
     """Where the token is to be asked for, once the configuration allows it (CVE-2026-33540 and its kin)."""
-    url = urljoin(request_url, challenge.realm)
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return Trouble(Reason.LOGIN_REFUSED, "the token address it names is no URL")
-    place = _netloc(parts.scheme, host, port)
-    if "@" in parts.netloc or parts.fragment or not host:
-        return Trouble(Reason.LOGIN_REFUSED, "the token address it names carries a user or a fragment")
-    plain = parts.scheme == "http" and registry.plain_http and place == registry.endpoint
-    if parts.scheme != "https" and not plain:
-        return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {parts.scheme}, only https is allowed")
-    if not registry.may_issue_tokens(place):
+    place = read_url(challenge.realm, request_url)
+    if place is None or "#" in challenge.realm:
+        return Trouble(Reason.LOGIN_REFUSED, "the token address it names is no plain URL")
+    plain = registry.plain_http and registry.endpoint in place.names
+    if place.scheme != "https" and not plain:
+        return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {place.scheme}, only https is allowed")
+    if not any(map(registry.may_issue_tokens, place.names)):
         return Trouble(
             Reason.LOGIN_REFUSED,
-            f"it sends to {place} for tokens; if that is right, add `realms: [{place}]` to registries.{registry.host}",
+            f"it sends to {place.host} for tokens; if that is right, "
+            f"add `realms: [{place.host}]` to registries.{registry.host}",
         )
-    return url
-
-
-def _netloc(scheme: str, host: str, port: int | None) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None or port == {"https": 443, "http": 80}.get(scheme) else f"{name}:{port}"
+    return place.url
 
 
 def basic(credential: Credential) -> Secret:
@@ -197,7 +191,7 @@ def _token_post(need: NeedToken) -> Request:
 class _TokenAnswer(msgspec.Struct):
     token: str | None = None
     access_token: str | None = None
-    expires_in: float | None = None
+    expires_in: object = None
 
 
 def read_token(body: bytes) -> Token | Trouble:
@@ -209,7 +203,14 @@ def read_token(body: bytes) -> Token | Trouble:
     text = answer.token or answer.access_token or ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
         return Trouble(Reason.BAD_REGISTRY, "its token server answers something that is no token")
-    return Token(Secret(text), max(MIN_TOKEN_LIFE, answer.expires_in or 0.0))
+    return Token(Secret(text), _life(answer.expires_in))
+
+
+def _life(said: object) -> float:
+    """Seconds. What is no number says nothing; 0 does not mean for ever (earthly#890)."""
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return MIN_TOKEN_LIFE
+    return float(min(max(MIN_TOKEN_LIFE, said), MAX_TOKEN_LIFE))
 
 
 Talk = Generator[Request | NeedToken, Response | Trouble | Token, tuple[Response | Trouble, Challenge | None]]
