@@ -26,6 +26,7 @@ from webhook.core.manifest import (
 )
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference, is_digest
+from webhook.core.secret import Secret
 
 RENEW_AT: Final = 0.8
 RENEW_BEFORE: Final = 5.0
@@ -244,6 +245,9 @@ class RegistryClient:
             answer, challenge = done.value
             if challenge is not None:
                 self._challenges[place] = challenge
+            else:
+                # What is known led to no token: a registry may have moved its realm.
+                self._challenges.pop(place, None)
             return answer
 
     async def _send(self, request: Request, ask: _Ask) -> Response | Trouble:
@@ -259,9 +263,10 @@ class RegistryClient:
         return await self._outbound.send(request, registry=ask.registry, deadline=ask.deadline)
 
     async def _token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
-        key = msgspec.structs.replace(need, anew=False)
+        key = msgspec.structs.replace(need, refused=Secret(""))
         kept = self._tokens.get(key)
-        if kept is not None and not need.anew and self._now() < kept.until:
+        # Of many whose token was revoked the first gets a new one, which serves the others.
+        if kept is not None and kept.token.text != need.refused and self._now() < kept.until:
             return kept.token
         task = self._fetching.get(key)
         if task is None:

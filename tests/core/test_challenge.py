@@ -98,7 +98,7 @@ def test_whatever_a_header_holds_reading_it_ends(line: str) -> None:
     assert all(scheme == scheme.lower() and scheme.isascii() for scheme, _ in parse_challenges([line]))
 
 
-BEARER = Challenge("bearer", "https://a/t", "s", "c")
+BEARER = Challenge("bearer", "https://a/t", "s")
 
 
 @pytest.mark.parametrize(

@@ -67,22 +67,23 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """How a registry wants its clients to log in. `scheme` is bearer or basic."""
+    """How a registry wants its clients to log in. `scheme` is bearer or basic. The scope it names is left out: ours is
+    to say, and many leave it out themselves (Harbor's /v2/)."""
 
     scheme: str
     realm: str = ""
     service: str = ""
-    scope: str = ""
 
 
 class NeedToken(msgspec.Struct, frozen=True):
-    """A token is needed; whoever drives the conversation has one in its store or runs `fetch_token`."""
+    """A token is needed; whoever drives the conversation has one in its store or runs `fetch_token`. `refused` is the
+    token that the registry has just sent back, empty at first."""
 
     realm: str
     service: str
     scope: str
     credential: Credential
-    anew: bool = False
+    refused: Secret = Secret("")
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ def choose(response: Response) -> Challenge | None:
     challenges = parse_challenges(response.headers.get("www-authenticate", ()))
     for scheme, parameters in challenges:
         if scheme == "bearer" and parameters.get("realm"):
-            return Challenge("bearer", parameters["realm"], parameters.get("service", ""), parameters.get("scope", ""))
+            return Challenge("bearer", parameters["realm"], parameters.get("service", ""))
     return Challenge("basic") if any(scheme == "basic" for scheme, _ in challenges) else None
 
 
@@ -140,8 +141,9 @@ def realm_url(challenge: Challenge, request_url: str, registry: Registry) -> str
 
 
 def basic(credential: Credential) -> Secret:
-    """The value of an Authorization header for a user and password."""
-    pair = f"{credential.username}:{credential.password.reveal()}".encode()
+    """The value of an Authorization header for a user and password; an identity token may stand for the password."""
+    password = credential.password or credential.identity_token
+    pair = f"{credential.username}:{password.reveal()}".encode()
     return Secret(f"Basic {b64encode(pair).decode()}")
 
 
@@ -152,7 +154,8 @@ def fetch_token(need: NeedToken) -> Exchange:
     """Ask the token server: POST for identity tokens, GET for the rest and where POST is not known."""
     if need.credential.identity_token:
         answer = yield _token_post(need)
-        if isinstance(answer, Response) and answer.status in {400, 401, 404, 405} and need.credential.password:
+        # What servers without POST answer (containerd, core/remotes/docker/authorizer.go).
+        if isinstance(answer, Response) and answer.status in {400, 401, 404, 405}:
             answer = yield _token_get(need)
     else:
         answer = yield _token_get(need)
@@ -171,6 +174,7 @@ def _token_get(need: NeedToken) -> Request:
     authorization = Secret("")
     if need.credential.username:
         query.append(("account", need.credential.username))
+    if need.credential.username or need.credential.identity_token:
         authorization = basic(need.credential)
     query.append(("client_id", "moorage"))
     url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(query), ""))
@@ -224,7 +228,7 @@ def with_login(
     `known` is what this registry asked for the last time: with it a warm resolution is one request. A refusal with a
     token from the store is answered once with a new token, and then believed.
     """
-    first = yield from _authorize(known, request, path, registry, credential, anew=False)
+    first = yield from _authorize(known, request, path, registry, credential, refused=Secret(""))
     if isinstance(first, Trouble):
         return first, None
     answer = yield _with(request, first)
@@ -239,10 +243,12 @@ def with_login(
             return answer, known
         # gcr and old GitHub tell how to log in on /v2/ only (containers/image#211, containerd#3291).
         ping = yield Request("GET", urljoin(request.url, "/v2/"), "ping")
+        if isinstance(ping, Trouble) and ping.reason in _PASSING:
+            return ping, known
         offered = choose(ping) if isinstance(ping, Response) and ping.status == 401 else None
         if offered is None:
             return answer, known
-    authorization = yield from _authorize(offered, request, path, registry, credential, anew=sent)
+    authorization = yield from _authorize(offered, request, path, registry, credential, refused=first)
     if isinstance(authorization, Trouble):
         return authorization, offered
     if not authorization:
@@ -251,6 +257,7 @@ def with_login(
 
 
 _MAY_WANT_LOGIN = frozenset({401, 403, 404})
+_PASSING = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME, Reason.THROTTLED})
 
 
 def _with(request: Request, authorization: Secret) -> Request:
@@ -264,18 +271,32 @@ def _plain(answer: Response | Trouble | Token) -> Response | Trouble:
 
 
 def _authorize(
-    challenge: Challenge | None, request: Request, path: str, registry: Registry, credential: Credential, *, anew: bool
+    challenge: Challenge | None,
+    request: Request,
+    path: str,
+    registry: Registry,
+    credential: Credential,
+    *,
+    refused: Secret,
 ) -> Generator[Request | NeedToken, Response | Trouble | Token, Secret | Trouble]:
-    """The Authorization value that answers a challenge; empty when this credential has none."""
+    """The Authorization value that answers a challenge; empty when this credential has none but the refused one."""
     if credential.registry_token:
-        return Secret("" if anew else f"Bearer {credential.registry_token.reveal()}")
-    if challenge is None or challenge.scheme == "basic":
-        return basic(credential) if credential.username and challenge is not None and not anew else Secret("")
+        return _unless(refused, Secret(f"Bearer {credential.registry_token.reveal()}"))
+    if challenge is None:
+        return Secret("")
+    if challenge.scheme == "basic":
+        return _unless(refused, basic(credential)) if credential.username else Secret("")
     realm = realm_url(challenge, request.url, registry)
     if isinstance(realm, Trouble):
         return realm
     # The scope is ours to say: a registry that names another repository gets no token for it.
-    token = yield NeedToken(realm, challenge.service, f"repository:{path}:pull", credential, anew)
+    scope = f"repository:{path}:pull"
+    sent_back = Secret(refused.reveal().removeprefix("Bearer "))
+    token = yield NeedToken(realm, challenge.service, scope, credential, sent_back)
     if isinstance(token, Token):
         return Secret(f"Bearer {token.text.reveal()}")
     return token if isinstance(token, Trouble) else Trouble(Reason.INTERNAL_ERROR, "no token came")
+
+
+def _unless(refused: Secret, value: Secret) -> Secret:
+    return Secret("") if value == refused else value
