@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import json
 import socket
+import ssl
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -34,6 +35,7 @@ class Asked(msgspec.Struct, frozen=True):
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    port: int = 0
 
     def header(self, name: str) -> str | None:
         """All values of a header, comma-joined; None when it is absent."""
@@ -133,14 +135,15 @@ class FakeRegistry:
         sending = Sending(writer, self.release)
         try:
             while (asked := await _read(reader)) is not None:
-                self.asked.append(asked)
+                self.asked.append(msgspec.structs.replace(asked, port=writer.get_extra_info("peername")[1]))
                 self.arrived.set()
                 answer = self._answer(asked)
                 if answer.wire is not None:
                     await answer.wire(sending, answer)
                     break
                 await sending.send(answer.head + answer.payload)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            # `stop` cancels, and a task of asyncio's streams may not end so.
             pass
         finally:
             self.most_taken = max(self.most_taken, sending.taken)
@@ -228,10 +231,12 @@ def _error(code: str) -> bytes:
 
 
 @asynccontextmanager
-async def fake_registry(*, now: Callable[[], float] = lambda: 0.0) -> AsyncIterator[FakeRegistry]:
+async def fake_registry(
+    *, now: Callable[[], float] = lambda: 0.0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FakeRegistry]:
     """A registry on a free port for as long as the block lasts."""
     registry = FakeRegistry(now=now)
-    server = await asyncio.start_server(registry.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(registry.serve, "127.0.0.1", 0, ssl=tls)
     registry.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:
         yield registry
