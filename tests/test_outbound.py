@@ -3,15 +3,18 @@
 import asyncio
 from typing import Final
 
+import aiohttp
+import httpx
 import pytest
 
+import webhook.outbound as outbound_module
 from tests.doors import soon
 from tests.support import wire
 from tests.support.door import LIMIT, PASSWORD, door, manifest, plain
 from tests.support.faults import bombed, sent_as, together, with_body, with_header, with_status
 from tests.support.registry import CANARY, FakeRegistry, fake_registry
 from webhook.core.challenge import Response, Trouble
-from webhook.core.hosts import Registries
+from webhook.core.hosts import Registries, Registry
 from webhook.core.manifest import ACCEPT
 from webhook.core.reason import Reason
 from webhook.outbound import Outbound
@@ -212,3 +215,29 @@ async def test_one_that_is_cancelled_leaves_nothing_behind() -> None:
         fake.faults.clear()
         told = await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
         assert isinstance(told, Response)
+
+
+def kinds_of(error: type[Exception]) -> set[type[Exception]]:
+    return {error} | {kind for child in error.__subclasses__() for kind in kinds_of(child)}
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(kinds_of(aiohttp.ClientError) - {aiohttp.ClientError}, key=str), ids=lambda kind: kind.__name__
+)
+def test_every_error_of_the_client_library_has_words_of_ours(kind: type[aiohttp.ClientError]) -> None:
+    error = kind.__new__(kind)
+    error.args = (CANARY,)
+    wrapped = httpx.ConnectTimeout(CANARY)
+    wrapped.__cause__ = error
+    rows = [(reason, detail) for row, reason, detail in outbound_module._TROUBLES if issubclass(kind, row)]
+    for raised in (error, wrapped):
+        told = outbound_module._trouble(raised, [], Registry("registry.example.com"))
+        assert (told.reason, told.detail) == rows[0]
+
+
+@pytest.mark.parametrize(
+    "error", [httpx.InvalidURL(CANARY), ValueError(CANARY), OSError(CANARY), httpx.ReadError(CANARY)]
+)
+def test_and_so_have_the_others_that_may_come(error: Exception) -> None:
+    told = outbound_module._trouble(error, [], Registry("registry.example.com"))
+    assert CANARY not in told.detail

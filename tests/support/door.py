@@ -1,10 +1,12 @@
 """The real door to registries in a test: its hosts, its requests, and the names that it looks up."""
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.support.registry import PATH, FakeRegistry
@@ -65,6 +67,18 @@ async def door(*registries: Registry, **more: Any) -> AsyncIterator[Outbound]:
 def plain(registry: FakeRegistry, **more: Any) -> Registry:
     """How a fake registry is reached."""
     return Registry(registry.host, plain_http=True, allow_loopback=True, **more)
+
+
+def encrypted(host: str, authority: trustme.CA | None) -> Registry:
+    """How one with a certificate is reached."""
+    return Registry(host, ca=authority.cert_pem.bytes().decode() if authority else "", allow_loopback=True)
+
+
+def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
+    """What one with this certificate serves with."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+    return context
 
 
 def manifest(host: str, method: str = "GET", *, purpose: str = "manifest", scheme: str = "http") -> Request:

@@ -142,6 +142,8 @@ class FakeRegistry:
                     await answer.wire(sending, answer)
                     break
                 await sending.send(answer.head + answer.payload)
+        except _TlsHello:
+            await sending.send(Answer(400, body=CANARY.encode()).head)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             # `stop` cancels, and a task of asyncio's streams may not end so.
             pass
@@ -213,9 +215,16 @@ class FakeRegistry:
         return Answer(200, (("Content-Type", "application/json"),), json.dumps(given).encode())
 
 
+class _TlsHello(Exception):
+    """TLS is spoken to one who speaks none."""
+
+
 async def _read(reader: asyncio.StreamReader) -> Asked | None:
     try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        begin = await reader.readexactly(1)
+        if begin == b"\x16":
+            raise _TlsHello
+        head = (begin + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
         return None
     first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
