@@ -269,11 +269,24 @@ class RegistryClient:
         if kept is not None and kept.token.text != need.refused and self._now() < kept.until:
             return kept.token
         task = self._fetching.get(key)
-        if task is None:
+        is_mine = task is None or task.done()
+        if task is None or is_mine:
             task = self._fetching[key] = asyncio.create_task(self._fetch_token(key, ask))
-            task.add_done_callback(lambda _: self._fetching.pop(key, None))
-        # Shielded: one who runs out of time must not take the token from the others.
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda done: self._landed(key, done))
+        # Waited for, never cancelled: one who runs out of time must not take the token from the others.
+        remaining = ask.deadline - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, remaining))
+        if not done:
+            return Trouble(Reason.OUT_OF_TIME, "no answer in time")
+        outcome = task.result()
+        if not is_mine and isinstance(outcome, Trouble) and outcome.reason is Reason.OUT_OF_TIME:
+            # It was the time of the one who began it.
+            return await self._token(need, ask)
+        return outcome
+
+    def _landed(self, key: NeedToken, task: asyncio.Task[Token | Trouble]) -> None:
+        if self._fetching.get(key) is task:
+            del self._fetching[key]
 
     async def _fetch_token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
         exchange = fetch_token(need)
