@@ -219,7 +219,7 @@ class RegistryClient:
             return answer
         if answer.status != 200:
             return _verdict(answer, ask)
-        platform = platform_of(answer.body)
+        platform = platform_of(answer.body, contents.config)
         return platform if isinstance(platform, Trouble) else (platform,)
 
     async def _manifest(self, ask: _Ask, method: str) -> Response | Trouble:

@@ -234,14 +234,21 @@ def test_a_configuration_is_named_by_a_digest_or_not_at_all(digest: str) -> None
     ],
 )
 def test_a_configuration_names_its_platform(body: bytes, expected: str) -> None:
-    found = platform_of(body)
+    found = platform_of(body, sha("sha256", served(body)))
     assert isinstance(found, Platform)
     assert str(found) == expected
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"os": 7}', b"[" * 100_000])
 def test_what_is_no_configuration_is_refused(body: bytes) -> None:
-    assert platform_of(body) == Trouble(Reason.BAD_REGISTRY, "it answers with something that is no image configuration")
+    assert platform_of(body, sha("sha256", served(body))) == Trouble(
+        Reason.BAD_REGISTRY, "it answers with something that is no image configuration"
+    )
+
+
+def test_a_configuration_of_another_digest_is_refused() -> None:
+    expected = Trouble(Reason.BAD_REGISTRY, "it answers with a configuration of another digest")
+    assert platform_of(b'{"os": "linux"}', D) == expected
 
 
 def test_all_types_are_accepted_in_one_line() -> None:

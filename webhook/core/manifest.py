@@ -122,8 +122,10 @@ def contents_of(response: Response) -> Contents | Trouble:
     return Contents(tuple(document.manifests or ()), config if is_digest(config) else "")
 
 
-def platform_of(body: bytes) -> Platform | Trouble:
-    """The platform that an image configuration names."""
+def platform_of(body: bytes, wanted: str) -> Platform | Trouble:
+    """The platform that the image configuration of this digest names."""
+    if _digest_like(wanted, body) != wanted:
+        return _bad("it answers with a configuration of another digest")
     try:
         return msgspec.json.decode(body, type=Platform)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
