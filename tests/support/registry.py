@@ -79,10 +79,10 @@ class _Grant(msgspec.Struct, frozen=True):
     until: float
 
 
-def image_document(text: str = "layer", media_type: str = OCI_MANIFEST, **more: Any) -> Document:
-    """A manifest of a single image."""
-    digest = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-    blob = {"mediaType": "application/octet-stream", "digest": digest, "size": 7}
+def image_document(config: str = "{}", media_type: str = OCI_MANIFEST, **more: Any) -> Document:
+    """A manifest of a single image with this configuration."""
+    digest = Document("", config.encode()).digest
+    blob = {"mediaType": "application/octet-stream", "digest": digest, "size": len(config)}
     document = {"schemaVersion": 2, "mediaType": media_type, "config": blob, "layers": [blob], **more}
     return Document(media_type, json.dumps(document).encode())
 
