@@ -126,6 +126,14 @@ class FakeRegistry:
         """Take all tokens back."""
         self._grants.clear()
 
+    def share_with(self, other: "FakeRegistry") -> None:
+        """Issue tokens that another registry takes."""
+        self._grants = other._grants
+
+    def refusal(self, path: str = PATH) -> Answer:
+        """What one hears who is not logged in."""
+        return Answer(401, (("WWW-Authenticate", self._challenge(path)),), _error("UNAUTHORIZED"))
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one connection."""
         task = asyncio.current_task()
@@ -170,7 +178,7 @@ class FakeRegistry:
             return self._token(asked)
         name, _, wanted = asked.path.removeprefix("/v2/").replace("/blobs/", "/manifests/").partition("/manifests/")
         if self.login and not self._may(asked, name):
-            return Answer(401, (("WWW-Authenticate", self._challenge(name)),), _error("UNAUTHORIZED"))
+            return self.refusal(name)
         if asked.purpose == "ping":
             return Answer(200, (("Content-Type", "application/json"),), b"{}")
         found = self.documents.get((name, wanted))
