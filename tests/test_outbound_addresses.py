@@ -111,20 +111,21 @@ async def test_a_private_address_of_a_listed_host_is_dialled() -> None:
             await outbound.send(manifest(listed.host), registry=listed, deadline=soon())
 
 
-async def test_of_several_addresses_the_good_one_is_dialled() -> None:
+@pytest.mark.parametrize("is_broken", [False, True], ids=["well", "broken"])
+async def test_of_several_addresses_the_good_one_is_dialled_and_told_of(is_broken: bool) -> None:
     async with fake_registry() as fake:
         port = fake.host.rpartition(":")[2]
         glob = Registry(f"*.example.com:{port}", plain_http=True, allow_loopback=True)
         host = f"{NAME}:{port}"
+        if is_broken:
+            fake.faults["manifest"] = sent_as(wire.reset)
         async with door(glob, resolver=Names({NAME: ["10.1.2.3", "127.0.0.1"]})) as outbound:
             registry = Registries([glob]).find(host)
             assert registry is not None
             told = await outbound.send(manifest(host), registry=registry, deadline=soon())
-            assert isinstance(told, Response)
-            fake.faults["manifest"] = sent_as(wire.reset)
-            told = await outbound.send(manifest(host), registry=registry, deadline=soon())
-            assert told == Trouble(Reason.UNAVAILABLE, "the connection broke")
         assert {asked.header("Host") for asked in fake.asked} == {host}
+        found = told.status if isinstance(told, Response) else told
+        assert found == (Trouble(Reason.UNAVAILABLE, "the connection broke") if is_broken else 404)
 
 
 async def test_a_trap_would_notice() -> None:

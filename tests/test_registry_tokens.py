@@ -62,6 +62,21 @@ async def test_fifty_whose_token_was_revoked_fetch_one_new_one() -> None:
         assert len(fake.of("manifest")) <= 100
 
 
+async def test_one_who_hears_late_that_its_token_was_revoked_takes_the_new_one() -> None:
+    async with fake_registry() as fake, asking(wants(fake)) as asked:
+        assert isinstance(await asked.digest(READER), Known)
+        fake.revoke()
+        fake.faults["manifest"] = first(1, sent_as(wire.hesitation))
+        asked.said()
+        fake.arrived.clear()
+        late = asyncio.create_task(asked.digest(READER))
+        await fake.arrived.wait()
+        assert isinstance(await asked.digest(READER), Known)
+        fake.release.set()
+        assert isinstance(await late, Known)
+        assert len(fake.of("token")) == 1
+
+
 @pytest.mark.parametrize(
     ("life", "used_for"),
     [(300, 240.0), (3600, 2880.0), (60, 48.0), (None, 48.0), (10**9, 69120.0)],
@@ -210,12 +225,18 @@ async def test_a_realm_that_is_not_listed_gets_no_packet(place: str) -> None:
             assert trap.connections == 0
 
 
-async def test_a_realm_that_is_listed_gives_tokens() -> None:
-    authority = trustme.CA()
-    context = server_context(authority.issue_cert("127.0.0.1"))
-    async with fake_registry(tls=context) as fake, fake_registry(tls=context) as issuer:
-        registry = replace(encrypted(fake.host, authority), realms=(issuer.host,))
-        async with asking(wants(fake), [registry]) as asked:
+@pytest.mark.parametrize("has_its_own", [False, True], ids=["the registry's authority", "its own authority"])
+async def test_a_realm_that_is_listed_gives_tokens(has_its_own: bool) -> None:
+    authority, another = trustme.CA(), trustme.CA()
+    theirs = another if has_its_own else authority
+    async with (
+        fake_registry(tls=server_context(authority.issue_cert("127.0.0.1"))) as fake,
+        fake_registry(tls=server_context(theirs.issue_cert("127.0.0.1"))) as issuer,
+    ):
+        registries = [replace(encrypted(fake.host, authority), realms=(issuer.host,))]
+        if has_its_own:
+            registries.append(encrypted(issuer.host, another))
+        async with asking(wants(fake), registries) as asked:
             fake.realm = f"https://{issuer.host}/token"
             issuer.share_with(fake)
             assert isinstance(await asked.digest(READER), Known)

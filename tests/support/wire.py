@@ -64,6 +64,12 @@ async def silence(to: Sending, _answer: Answer) -> None:
     await to.release.wait()
 
 
+async def hesitation(to: Sending, answer: Answer) -> None:
+    """Says what it has to say when it is released."""
+    await to.release.wait()
+    await to.send(answer.head + answer.payload)
+
+
 async def silence_in_body(to: Sending, answer: Answer) -> None:
     """Falls silent in the middle of the body."""
     await to.send(answer.head + answer.payload[: len(answer.payload) // 2])
