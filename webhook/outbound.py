@@ -8,17 +8,20 @@ from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import httpx
 import msgspec
+from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 
-from webhook.core.addresses import Allowance, refusal
-from webhook.core.challenge import Request, Response, Trouble
+from webhook.core.addresses import Allowance, is_odd_number, refusal
+from webhook.core.challenge import PING_BODY, Request, Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
+from webhook.core.secret import Secret
+from webhook.core.urls import DEFAULT_PORT, read_url
 
 MAX_REDIRECTS: Final = 3
 KEEP_ALIVE: Final = 60.0
@@ -56,19 +59,25 @@ class Outbound:
         observe: Observe | None = None,
         wall: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
+        resolver: Callable[[], AbstractResolver] = aiohttp.AsyncResolver,
     ) -> None:
         self._registries = registries
         self._observe = observe or (lambda _host, _method, _code, _seconds: None)
         self._wall = wall
         self._now = now
+        self._resolver = resolver
+        self._resolvers: list[AbstractResolver] = []
         self._transports: dict[_Route, AiohttpTransport] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
 
     async def aclose(self) -> None:
         """Close every session."""
         transports, self._transports = self._transports, {}
+        resolvers, self._resolvers = self._resolvers, []
         for transport in transports.values():
             await transport.aclose()
+        for resolver in resolvers:
+            await resolver.close()
 
     async def send(self, request: Request, *, registry: Registry, deadline: float) -> Response | Trouble:
         """Send a request for `registry` and give the answer by the absolute loop time `deadline`.
@@ -99,20 +108,27 @@ class Outbound:
         return Trouble(Reason.BAD_REGISTRY, f"it redirects more than {MAX_REDIRECTS} times")
 
     def _redirected(self, request: Request, answer: Response, registry: Registry) -> tuple[Request, Registry] | Trouble:
-        url = urljoin(request.url, answer.header("location") or "")
-        before, after = urlsplit(request.url), urlsplit(url)
-        if after.scheme not in {"https", before.scheme}:
-            return Trouble(Reason.BAD_REGISTRY, f"it redirects to {after.scheme or 'no scheme'}")
-        host = after.netloc.rpartition("@")[2]
-        found = registry if host == before.netloc else self._registries.find(host)
+        location = answer.header("location")
+        place = read_url(location, request.url) if location else None
+        if place is None:
+            return Trouble(Reason.BAD_REGISTRY, "it redirects to something that is no plain URL")
+        before = urlsplit(request.url)
+        found = registry if before.netloc in place.names else self._find(place.names)
         if found is None:
             return Trouble(
                 Reason.HOST_NOT_LISTED,
-                f"it redirects to {host}, which is not listed; to allow it add registries.{host}: {{}}",
+                f"it redirects to {place.host}, which is not listed; to allow it add registries.{place.host}: {{}}",
             )
-        return msgspec.structs.replace(request, url=url, authorization=type(request.authorization)("")), found
+        if place.scheme == "http" and (before.scheme == "https" or not found.plain_http):
+            return Trouble(Reason.BAD_REGISTRY, "it redirects to plain http, which is not followed")
+        return msgspec.structs.replace(request, url=place.url, authorization=Secret("")), found
+
+    def _find(self, names: tuple[str, ...]) -> Registry | None:
+        return next((found for name in names if (found := self._registries.find(name)) is not None), None)
 
     async def _once(self, request: Request, registry: Registry) -> Response | Trouble:
+        if is_odd_number(urlsplit(request.url).netloc):
+            return Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
         transport = self._transport(self._route(request, registry))
         refused: list[str] = []
         token = _refused.set(refused)
@@ -122,7 +138,7 @@ class Outbound:
                 return await self._read(request, response)
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, aiohttp.ClientError, OSError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
             return _trouble(error, refused, registry)
         finally:
             _refused.reset(token)
@@ -132,32 +148,35 @@ class Outbound:
         for name, value in response.headers.multi_items():
             if name in _KEPT_HEADERS:
                 headers[name] = (*headers.get(name, ()), value)
+        status = response.status_code
+        if status != 200:
+            # Nothing in the body of an error is needed; what is short is read so that the connection can be used again.
+            await _body(response, PING_BODY)
+            answer = Response(status, headers)
+            return self._throttled(answer) if status == 429 else answer
+        if request.method == "HEAD":
+            return Response(status, headers)
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             return Trouble(Reason.BAD_REGISTRY, "it compresses its answer although that was not asked for")
-        body = b""
-        if request.method != "HEAD":
-            parts, size = [], 0
-            async for part in response.aiter_raw():
-                size += len(part)
-                if size > request.limit:
-                    return _too_large(request, response.status_code, headers)
-                parts.append(part)
-            body = b"".join(parts)
-        answer = Response(response.status_code, headers, body)
-        return self._throttled(answer) if answer.status == 429 else answer
+        body = await _body(response, request.limit)
+        if body is None:
+            return Trouble(Reason.BAD_REGISTRY, f"its answer has more than {request.limit} bytes")
+        return Response(status, headers, body)
 
     def _throttled(self, answer: Response) -> Trouble:
         return Trouble(Reason.THROTTLED, "it asks to wait (429)", _seconds(answer.header("retry-after"), self._wall()))
 
     def _route(self, request: Request, registry: Registry) -> _Route:
-        host = urlsplit(request.url).netloc
+        parts = urlsplit(request.url)
+        names = (parts.netloc, f"{parts.netloc}{DEFAULT_PORT[parts.scheme]}")
         if registry.proxy:
             # Behind a proxy the dialled address is the proxy's, which the operator chose.
             return _Route(registry.ca, Allowance(private=True, loopback=True), registry.proxy)
-        own = host == registry.endpoint
-        listed = self._registries.literal.get(host) if not own else registry
+        literal = self._registries.literal
+        own = registry.endpoint in names
+        listed = registry if own else next((literal[name] for name in names if name in literal), None)
         # A realm that is listed for a registry on loopback may live there too.
-        near = registry.allow_loopback and host in registry.realms
+        near = registry.allow_loopback and any(name in registry.realms for name in names)
         allowance = Allowance(
             private=listed is not None and listed.listed,
             loopback=near or (listed is not None and listed.allow_loopback),
@@ -174,11 +193,13 @@ class Outbound:
         context = self._contexts.get(route.ca)
         if context is None:
             context = self._contexts[route.ca] = _context(route.ca)
+        resolver = self._resolver()
+        self._resolvers.append(resolver)
         connector = aiohttp.TCPConnector(
             ssl=context,
             limit=0,  # the bulkhead of each registry is the limit
             keepalive_timeout=KEEP_ALIVE,
-            resolver=aiohttp.AsyncResolver(),
+            resolver=resolver,
             socket_factory=_checked_socket(route.allowance),
         )
         # One jar for all tenants would carry one's cookies to the next.
@@ -219,16 +240,24 @@ def _to_httpx(request: Request) -> httpx.Request:
     return httpx.Request(request.method, request.url, headers=headers, data=data)
 
 
-def _too_large(request: Request, status: int, headers: dict[str, tuple[str, ...]]) -> Response | Trouble:
-    # The body of an error is never needed; a large one says nothing more than its status.
-    if status not in {200, 429}:
-        return Response(status, headers)
-    return Trouble(Reason.BAD_REGISTRY, f"its answer has more than {request.limit} bytes")
+async def _body(response: httpx.Response, limit: int) -> bytes | None:
+    """The whole body as it came, None when it is longer than that."""
+    parts, size = [], 0
+    async for part in response.aiter_raw():
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _trouble(error: Exception, refused: list[str], registry: Registry) -> Trouble:
     """Translate what the client libraries raise; the text is ours, theirs could carry an address or a header."""
-    if refused:
+    # The transport wraps some of aiohttp's errors and lets others through, with the parser's as their cause.
+    is_wrapped = isinstance(error, httpx.HTTPError) and isinstance(error.__cause__, Exception)
+    cause = error.__cause__ if is_wrapped else error
+    # One of several addresses may be refused and another one be connected to: what breaks later is another story.
+    if refused and isinstance(cause, aiohttp.ClientConnectorError):
         advice = (
             f"set allowLoopback under registries.{registry.host}"
             if refused[0] == "loopback"
@@ -243,7 +272,6 @@ def _trouble(error: Exception, refused: list[str], registry: Registry) -> Troubl
                 else ", which is never contacted"
             ),
         )
-    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
     for kind, reason, detail in _TROUBLES:
         if isinstance(cause, kind):
             return Trouble(reason, detail)
@@ -261,9 +289,13 @@ _TROUBLES: Final[tuple[tuple[type[Exception], Reason, str], ...]] = (
     (aiohttp.ServerDisconnectedError, Reason.UNAVAILABLE, "it closed the connection without an answer"),
     (aiohttp.ClientConnectorError, Reason.UNAVAILABLE, "the connection is refused or the host cannot be reached"),
     (aiohttp.ClientConnectionError, Reason.UNAVAILABLE, "the connection broke"),
+    (aiohttp.UploadAbortedError, Reason.UNAVAILABLE, "the connection broke"),
     (aiohttp.ClientPayloadError, Reason.UNAVAILABLE, "the connection broke in the middle of the answer"),
     (aiohttp.ClientResponseError, Reason.BAD_REGISTRY, "it answers something that is not HTTP"),
     (aiohttp.InvalidURL, Reason.BAD_REGISTRY, "it names an address that is no URL"),
+    (aiohttp.NonHttpUrlClientError, Reason.BAD_REGISTRY, "it names an address that is no URL"),
+    (aiohttp.RedirectClientError, Reason.BAD_REGISTRY, "it names an address that is no URL"),
+    (httpx.InvalidURL, Reason.BAD_REGISTRY, "it names an address that is no URL"),
     (ValueError, Reason.BAD_REGISTRY, "it names an address that is no URL"),
 )
 
@@ -272,7 +304,7 @@ def _seconds(text: str | None, wall: float) -> float | None:
     """Retry-After in seconds, from a number or a date (RFC 9110 section 10.2.3)."""
     if not text:
         return None
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text[:12])
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - wall)

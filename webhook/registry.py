@@ -26,6 +26,7 @@ from webhook.core.manifest import (
 )
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference, is_digest
+from webhook.core.secret import Secret
 
 RENEW_AT: Final = 0.8
 RENEW_BEFORE: Final = 5.0
@@ -218,7 +219,7 @@ class RegistryClient:
             return answer
         if answer.status != 200:
             return _verdict(answer, ask)
-        platform = platform_of(answer.body)
+        platform = platform_of(answer.body, contents.config)
         return platform if isinstance(platform, Trouble) else (platform,)
 
     async def _manifest(self, ask: _Ask, method: str) -> Response | Trouble:
@@ -244,6 +245,9 @@ class RegistryClient:
             answer, challenge = done.value
             if challenge is not None:
                 self._challenges[place] = challenge
+            else:
+                # What is known led to no token: a registry may have moved its realm.
+                self._challenges.pop(place, None)
             return answer
 
     async def _send(self, request: Request, ask: _Ask) -> Response | Trouble:
@@ -259,16 +263,30 @@ class RegistryClient:
         return await self._outbound.send(request, registry=ask.registry, deadline=ask.deadline)
 
     async def _token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
-        key = msgspec.structs.replace(need, anew=False)
+        key = msgspec.structs.replace(need, refused=Secret(""))
         kept = self._tokens.get(key)
-        if kept is not None and not need.anew and self._now() < kept.until:
+        # Of many whose token was revoked the first gets a new one, which serves the others.
+        if kept is not None and kept.token.text != need.refused and self._now() < kept.until:
             return kept.token
         task = self._fetching.get(key)
-        if task is None:
+        is_mine = task is None or task.done()
+        if task is None or is_mine:
             task = self._fetching[key] = asyncio.create_task(self._fetch_token(key, ask))
-            task.add_done_callback(lambda _: self._fetching.pop(key, None))
-        # Shielded: one who runs out of time must not take the token from the others.
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda done: self._landed(key, done))
+        # Waited for, never cancelled: one who runs out of time must not take the token from the others.
+        remaining = ask.deadline - asyncio.get_running_loop().time()
+        done, _ = await asyncio.wait({task}, timeout=max(0.0, remaining))
+        if not done:
+            return Trouble(Reason.OUT_OF_TIME, "no answer in time")
+        outcome = task.result()
+        if not is_mine and isinstance(outcome, Trouble) and outcome.reason is Reason.OUT_OF_TIME:
+            # It was the time of the one who began it.
+            return await self._token(need, ask)
+        return outcome
+
+    def _landed(self, key: NeedToken, task: asyncio.Task[Token | Trouble]) -> None:
+        if self._fetching.get(key) is task:
+            del self._fetching[key]
 
     async def _fetch_token(self, need: NeedToken, ask: _Ask) -> Token | Trouble:
         exchange = fetch_token(need)

@@ -16,15 +16,18 @@ from webhook.core.credential import Credential
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
 from webhook.core.secret import Secret
+from webhook.core.urls import read_url
 
 MIN_TOKEN_LIFE: Final = 60.0
 """Seconds: what a token lives when the server does not say, and the least it may say (auth/token.md)."""
+MAX_TOKEN_LIFE: Final = 86400.0
 MAX_TOKEN: Final = 16 * 1024
 TOKEN_BODY: Final = 64 * 1024
 PING_BODY: Final = 8 * 1024
 
 _SCHEME = re.compile(r"[\s,]*([A-Za-z][A-Za-z0-9._-]*)(?:[ \t]+|(?=,)|$)(?!=)", re.ASCII)
 _PARAMETER = re.compile(r'[\s,]*([A-Za-z][\w.-]*)[ \t]*=[ \t]*("(?:[^"\\]|\\.)*"|[^\s,"]*)', re.ASCII)
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|$)", re.ASCII)
 _ESCAPE = re.compile(r"\\(.)", re.ASCII | re.DOTALL)
 _TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
 
@@ -64,22 +67,23 @@ class Trouble(msgspec.Struct, frozen=True):
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """How a registry wants its clients to log in. `scheme` is bearer or basic."""
+    """How a registry wants its clients to log in. `scheme` is bearer or basic. The scope it names is left out: ours is
+    to say, and many leave it out themselves (Harbor's /v2/)."""
 
     scheme: str
     realm: str = ""
     service: str = ""
-    scope: str = ""
 
 
 class NeedToken(msgspec.Struct, frozen=True):
-    """A token is needed; whoever drives the conversation has one in its store or runs `fetch_token`."""
+    """A token is needed; whoever drives the conversation has one in its store or runs `fetch_token`. `refused` is the
+    token that the registry has just sent back, empty at first."""
 
     realm: str
     service: str
     scope: str
     credential: Credential
-    anew: bool = False
+    refused: Secret = Secret("")
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -99,7 +103,8 @@ def _parse_line(line: str) -> list[tuple[str, dict[str, str]]]:
     at = 0
     while (scheme := _SCHEME.match(line, at)) is not None:
         parameters: dict[str, str] = {}
-        at = scheme.end()
+        token68 = _TOKEN68.match(line, scheme.end())
+        at = token68.end() if token68 is not None else scheme.end()
         while (parameter := _PARAMETER.match(line, at)) is not None:
             name, value = parameter.groups()
             text = _ESCAPE.sub(r"\1", value[1:-1]) if value.startswith('"') else value
@@ -114,40 +119,31 @@ def choose(response: Response) -> Challenge | None:
     challenges = parse_challenges(response.headers.get("www-authenticate", ()))
     for scheme, parameters in challenges:
         if scheme == "bearer" and parameters.get("realm"):
-            return Challenge("bearer", parameters["realm"], parameters.get("service", ""), parameters.get("scope", ""))
+            return Challenge("bearer", parameters["realm"], parameters.get("service", ""))
     return Challenge("basic") if any(scheme == "basic" for scheme, _ in challenges) else None
 
 
 def realm_url(challenge: Challenge, request_url: str, registry: Registry) -> str | Trouble:
     """Where the token is to be asked for, once the configuration allows it (CVE-2026-33540 and its kin)."""
-    url = urljoin(request_url, challenge.realm)
-    parts = urlsplit(url)
-    try:
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return Trouble(Reason.LOGIN_REFUSED, "the token address it names is no URL")
-    place = _netloc(parts.scheme, host, port)
-    if "@" in parts.netloc or parts.fragment or not host:
-        return Trouble(Reason.LOGIN_REFUSED, "the token address it names carries a user or a fragment")
-    plain = parts.scheme == "http" and registry.plain_http and place == registry.endpoint
-    if parts.scheme != "https" and not plain:
-        return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {parts.scheme}, only https is allowed")
-    if not registry.may_issue_tokens(place):
+    place = read_url(challenge.realm, request_url)
+    if place is None or "#" in challenge.realm:
+        return Trouble(Reason.LOGIN_REFUSED, "the token address it names is no plain URL")
+    plain = registry.plain_http and registry.endpoint in place.names
+    if place.scheme != "https" and not plain:
+        return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {place.scheme}, only https is allowed")
+    if not any(map(registry.may_issue_tokens, place.names)):
         return Trouble(
             Reason.LOGIN_REFUSED,
-            f"it sends to {place} for tokens; if that is right, add `realms: [{place}]` to registries.{registry.host}",
+            f"it sends to {place.host} for tokens; if that is right, "
+            f"add `realms: [{place.host}]` to registries.{registry.host}",
         )
-    return url
-
-
-def _netloc(scheme: str, host: str, port: int | None) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port is None or port == {"https": 443, "http": 80}.get(scheme) else f"{name}:{port}"
+    return place.url
 
 
 def basic(credential: Credential) -> Secret:
-    """The value of an Authorization header for a user and password."""
-    pair = f"{credential.username}:{credential.password.reveal()}".encode()
+    """The value of an Authorization header for a user and password; an identity token may stand for the password."""
+    password = credential.password or credential.identity_token
+    pair = f"{credential.username}:{password.reveal()}".encode()
     return Secret(f"Basic {b64encode(pair).decode()}")
 
 
@@ -158,7 +154,8 @@ def fetch_token(need: NeedToken) -> Exchange:
     """Ask the token server: POST for identity tokens, GET for the rest and where POST is not known."""
     if need.credential.identity_token:
         answer = yield _token_post(need)
-        if isinstance(answer, Response) and answer.status in {400, 401, 404, 405} and need.credential.password:
+        # What servers without POST answer (containerd, core/remotes/docker/authorizer.go).
+        if isinstance(answer, Response) and answer.status in {400, 401, 404, 405}:
             answer = yield _token_get(need)
     else:
         answer = yield _token_get(need)
@@ -177,6 +174,7 @@ def _token_get(need: NeedToken) -> Request:
     authorization = Secret("")
     if need.credential.username:
         query.append(("account", need.credential.username))
+    if need.credential.username or need.credential.identity_token:
         authorization = basic(need.credential)
     query.append(("client_id", "moorage"))
     url = urlunsplit((parts.scheme, parts.netloc, parts.path or "/", urlencode(query), ""))
@@ -197,7 +195,7 @@ def _token_post(need: NeedToken) -> Request:
 class _TokenAnswer(msgspec.Struct):
     token: str | None = None
     access_token: str | None = None
-    expires_in: float | None = None
+    expires_in: object = None
 
 
 def read_token(body: bytes) -> Token | Trouble:
@@ -209,7 +207,14 @@ def read_token(body: bytes) -> Token | Trouble:
     text = answer.token or answer.access_token or ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
         return Trouble(Reason.BAD_REGISTRY, "its token server answers something that is no token")
-    return Token(Secret(text), max(MIN_TOKEN_LIFE, answer.expires_in or 0.0))
+    return Token(Secret(text), _life(answer.expires_in))
+
+
+def _life(said: object) -> float:
+    """Seconds. What is no number says nothing; 0 does not mean for ever (earthly#890)."""
+    if isinstance(said, bool) or not isinstance(said, int | float):
+        return MIN_TOKEN_LIFE
+    return float(min(max(MIN_TOKEN_LIFE, said), MAX_TOKEN_LIFE))
 
 
 Talk = Generator[Request | NeedToken, Response | Trouble | Token, tuple[Response | Trouble, Challenge | None]]
@@ -223,7 +228,7 @@ def with_login(
     `known` is what this registry asked for the last time: with it a warm resolution is one request. A refusal with a
     token from the store is answered once with a new token, and then believed.
     """
-    first = yield from _authorize(known, request, path, registry, credential, anew=False)
+    first = yield from _authorize(known, request, path, registry, credential, refused=Secret(""))
     if isinstance(first, Trouble):
         return first, None
     answer = yield _with(request, first)
@@ -238,10 +243,12 @@ def with_login(
             return answer, known
         # gcr and old GitHub tell how to log in on /v2/ only (containers/image#211, containerd#3291).
         ping = yield Request("GET", urljoin(request.url, "/v2/"), "ping")
+        if isinstance(ping, Trouble) and ping.reason in _PASSING:
+            return ping, known
         offered = choose(ping) if isinstance(ping, Response) and ping.status == 401 else None
         if offered is None:
             return answer, known
-    authorization = yield from _authorize(offered, request, path, registry, credential, anew=sent)
+    authorization = yield from _authorize(offered, request, path, registry, credential, refused=first)
     if isinstance(authorization, Trouble):
         return authorization, offered
     if not authorization:
@@ -250,6 +257,7 @@ def with_login(
 
 
 _MAY_WANT_LOGIN = frozenset({401, 403, 404})
+_PASSING = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME, Reason.THROTTLED})
 
 
 def _with(request: Request, authorization: Secret) -> Request:
@@ -263,18 +271,32 @@ def _plain(answer: Response | Trouble | Token) -> Response | Trouble:
 
 
 def _authorize(
-    challenge: Challenge | None, request: Request, path: str, registry: Registry, credential: Credential, *, anew: bool
+    challenge: Challenge | None,
+    request: Request,
+    path: str,
+    registry: Registry,
+    credential: Credential,
+    *,
+    refused: Secret,
 ) -> Generator[Request | NeedToken, Response | Trouble | Token, Secret | Trouble]:
-    """The Authorization value that answers a challenge; empty when this credential has none."""
+    """The Authorization value that answers a challenge; empty when this credential has none but the refused one."""
     if credential.registry_token:
-        return Secret("" if anew else f"Bearer {credential.registry_token.reveal()}")
-    if challenge is None or challenge.scheme == "basic":
-        return basic(credential) if credential.username and challenge is not None and not anew else Secret("")
+        return _unless(refused, Secret(f"Bearer {credential.registry_token.reveal()}"))
+    if challenge is None:
+        return Secret("")
+    if challenge.scheme == "basic":
+        return _unless(refused, basic(credential)) if credential.username else Secret("")
     realm = realm_url(challenge, request.url, registry)
     if isinstance(realm, Trouble):
         return realm
     # The scope is ours to say: a registry that names another repository gets no token for it.
-    token = yield NeedToken(realm, challenge.service, f"repository:{path}:pull", credential, anew)
+    scope = f"repository:{path}:pull"
+    sent_back = Secret(refused.reveal().removeprefix("Bearer "))
+    token = yield NeedToken(realm, challenge.service, scope, credential, sent_back)
     if isinstance(token, Token):
         return Secret(f"Bearer {token.text.reveal()}")
     return token if isinstance(token, Trouble) else Trouble(Reason.INTERNAL_ERROR, "no token came")
+
+
+def _unless(refused: Secret, value: Secret) -> Secret:
+    return Secret("") if value == refused else value

@@ -5,6 +5,7 @@ and Content-Type must agree; documents with both manifests and layers are refuse
 """
 
 import hashlib
+import re
 from typing import Final
 
 import msgspec
@@ -22,6 +23,9 @@ KNOWN_TYPES: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
 ACCEPT: Final = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 """One line: servers that read only the first Accept line answer 406 to several (distribution#4596)."""
 MANIFEST_BODY: Final = 4 * 1024 * 1024
+# What servers of plain files call every file; only these leave it to the document to name its type.
+_VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"})
+_LENGTH = re.compile(r"0*[1-9][0-9]*", re.ASCII)
 _DIGEST_HEADER = "docker-content-digest"
 
 
@@ -74,8 +78,8 @@ def head_proof(response: Response, wanted: str | None) -> Proof | None:
     `wanted` is the digest that was asked for, if one was.
     """
     digest, media_type = response.header(_DIGEST_HEADER), media_type_of(response)
-    length = response.header("content-length")
-    if digest is None or not is_digest(digest) or media_type not in KNOWN_TYPES or not length or length == "0":
+    length = response.header("content-length") or ""
+    if digest is None or not is_digest(digest) or media_type not in KNOWN_TYPES or _LENGTH.fullmatch(length) is None:
         return None
     if wanted is not None and digest != wanted:
         return None
@@ -87,12 +91,19 @@ def body_proof(response: Response, wanted: str | None) -> Proof | Trouble:
     document = _read(response)
     if isinstance(document, Trouble):
         return document
+    if wanted is not None:
+        if _digest_like(wanted, response.body) != wanted:
+            return _bad("it answers with a document of another digest")
+        return Proof(wanted, document.media_type)
     claimed = response.header(_DIGEST_HEADER) or ""
-    algorithm = (wanted or (claimed if is_digest(claimed) else "sha256:")).partition(":")[0]
-    digest = f"{algorithm}:{hashlib.new(algorithm, response.body).hexdigest()}"
-    if wanted is not None and digest != wanted:
-        return _bad("it answers with a document of another digest")
-    return Proof(digest, document.media_type)
+    # Another algorithm than sha256 is taken from one who proves to use it.
+    is_proven = is_digest(claimed) and _digest_like(claimed, response.body) == claimed
+    return Proof(claimed if is_proven else _digest_like("sha256:", response.body), document.media_type)
+
+
+def _digest_like(digest: str, body: bytes) -> str:
+    algorithm = digest.partition(":")[0]
+    return f"{algorithm}:{hashlib.new(algorithm, body).hexdigest()}"
 
 
 class Contents(msgspec.Struct, frozen=True):
@@ -111,8 +122,10 @@ def contents_of(response: Response) -> Contents | Trouble:
     return Contents(tuple(document.manifests or ()), config if is_digest(config) else "")
 
 
-def platform_of(body: bytes) -> Platform | Trouble:
-    """The platform that an image configuration names."""
+def platform_of(body: bytes, wanted: str) -> Platform | Trouble:
+    """The platform that the image configuration of this digest names."""
+    if _digest_like(wanted, body) != wanted:
+        return _bad("it answers with a configuration of another digest")
     try:
         return msgspec.json.decode(body, type=Platform)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -129,10 +142,11 @@ def _read(response: Response) -> _Document | Trouble:
         return _bad("it answers with a schema 1 manifest or something that is none")
     if document.manifests is not None and (document.layers is not None or document.config is not None):
         return _bad("it answers with a document that is both an index and an image")
-    if stated in KNOWN_TYPES and document.media_type not in {"", stated}:
+    if stated not in _VAGUE and document.media_type not in {"", stated}:
         return _bad("Content-Type and mediaType contradict each other")
     media_type = document.media_type or (stated if stated in KNOWN_TYPES else "")
-    if media_type not in KNOWN_TYPES or (media_type in INDEXES) is not (document.manifests is not None):
+    is_empty = document.manifests is None and document.config is None and document.layers is None
+    if media_type not in KNOWN_TYPES or is_empty or (media_type in INDEXES) is not (document.manifests is not None):
         return _bad("it answers with a document of another type")
     return msgspec.structs.replace(document, media_type=media_type)
 
