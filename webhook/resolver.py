@@ -156,7 +156,7 @@ class Resolver:
                     errand = _Errand(images, candidates)
                     memory.flights.join(key, lambda: self._refresh(errand))
                 if age is Age.FRESH or age is Age.DUE:
-                    return found.cached(now)
+                    return found.cached()
         refusal = memory.refusals.get(key)
         if refusal is not None and refusal.holds(now, since):
             return refusal.absent

@@ -68,7 +68,7 @@ def test_what_counts_is_when_the_request_was_sent_not_when_the_answer_came(since
 
 
 def test_an_answer_from_memory_says_so_and_how_old_it_is() -> None:
-    assert kept().cached(112.0) == Known(D, "cached", "registry.example.com", "file", age=12.0, media_type="m")
+    assert kept().cached() == Known(D, "cached", "registry.example.com", "file", media_type="m")
     assert kept().stale(160.0, Reason.UNAVAILABLE) == Known(
         D, "stale", "registry.example.com", "file", age=60.0, media_type="m", trouble=Reason.UNAVAILABLE
     )

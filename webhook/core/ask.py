@@ -52,7 +52,7 @@ Ask = AskPin | AskDigest | AskStanding | AskHeld
 class Known(msgspec.Struct, frozen=True, gc=False):
     """The digest, with what is known of the answer.
 
-    `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds; `host` that answered; `credential` the
+    `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds, of a stale answer; `host` that answered; `credential` the
     *kind* that was accepted (`anonymous`, `file`, …), never the credential; `trouble` why a stale answer is given.
     """
 

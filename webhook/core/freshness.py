@@ -18,9 +18,6 @@ SPREAD: Final = 0.05
 RECHECK: Final = 30.0
 """Seconds that a failed refresh is let be before the next one (RFC 8767, section 5)."""
 
-SAME_AGE: Final = 1.0
-"""Seconds by which the age of an answer may be off."""
-
 NEVER: Final = float("-inf")
 """The end of the fresh time of what no upstream said."""
 
@@ -54,8 +51,7 @@ class Entry(msgspec.Struct, gc=False):
     due: float
     until: float
     gone: float
-    told: Known | None = None
-    told_at: float = NEVER
+    again: Known | None = None
 
     def age(self, now: float) -> Age:
         """Fresh, then due (still fresh, but to be refreshed when used), stale, gone."""
@@ -71,11 +67,11 @@ class Entry(msgspec.Struct, gc=False):
         """Whether it is the answer to a later request than one that was sent at `began`."""
         return self.until != NEVER and self.began > began
 
-    def cached(self, now: float) -> Known:
-        """The answer as one from memory; its age is right to a second, so that most askers share one value."""
-        if self.told is None or now - self.told_at > SAME_AGE:
-            self.told, self.told_at = _again(self.known, "cached", now - self.began, None), now
-        return self.told
+    def cached(self) -> Known:
+        """The answer as one from memory, the same value for all who ask: how old it is counts for none of them."""
+        if self.again is None:
+            self.again = _again(self.known, "cached", 0.0, None)
+        return self.again
 
     def stale(self, now: float, trouble: Reason) -> Known:
         """The answer as one that could not be renewed, with the reason."""
