@@ -11,8 +11,8 @@ import yaml
 from tests.test_config import DIGEST, EVERYTHING, PEM
 from webhook import lock
 from webhook.config import SMALLEST, load
-from webhook.reference_pages import pages, schema_text
-from webhook.schema import json_schema
+from webhook.reference_pages import pages
+from webhook.schema import json_schema, schema_text
 from webhook.show import shown
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -3,13 +3,16 @@
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import typer
 
+from webhook.cli.main import app
 from webhook.core.reason import MEANING, Reason
-from webhook.schema import Schema, json_schema
+from webhook.schema import Schema, json_schema, schema_text
 from webhook.telemetry import Telemetry
 
 SCHEMA: Final = "moorage.schema.json"
@@ -53,7 +56,53 @@ def reasons() -> str:
     return "\n".join(["| reason | meaning |", "|---|---|", *(f"| `{one.value}` | {MEANING[one]} |" for one in Reason)])
 
 
-BLOCKS: Final[Mapping[str, Block]] = {"configuration": configuration, "metrics": metrics, "reasons": reasons}
+def commands() -> str:
+    """Every command with its options, as `--help` tells them."""
+    return "\n\n".join(_command("moorage", command) for command in _each(typer.main.get_command(app)))
+
+
+def _each(group: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from _each(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+def _command(program: str, named: tuple[str, Any]) -> str:
+    name, command = named
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option"]
+    usage = " ".join(
+        [program, name, *(["[OPTIONS]"] if options else []), *(one.metavar or one.name for one in arguments)]
+    )
+    lines = [f"### {name}", "", command.help, "", "```text", usage, "```"]
+    if options:
+        lines += ["", "| option | meaning | default |", "|---|---|---|"]
+        lines += [f"| {_flags(one)} | {one.help or ''} | {_default(one)} |" for one in options]
+    return "\n".join(lines)
+
+
+def _flags(option: Any) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in sorted(option.opts, key=len))
+    if option.is_flag:
+        return flags
+    choices = type(option.default) if isinstance(option.default, StrEnum) else ()
+    value = ", ".join(f"`{one.value}`" for one in choices) or f"`{option.metavar}`"
+    return f"{flags} {value}"
+
+
+def _default(option: Any) -> str:
+    given = option.default
+    return f"`{given}`" if isinstance(given, str) and given else ""
+
+
+BLOCKS: Final[Mapping[str, Block]] = {
+    "commands": commands,
+    "configuration": configuration,
+    "metrics": metrics,
+    "reasons": reasons,
+}
 
 
 def generated(page: str, blocks: Mapping[str, Block] = BLOCKS) -> str:
@@ -66,11 +115,6 @@ def pages(folder: Path) -> Iterator[tuple[Path, str]]:
     for page in sorted(folder.glob("*.md")):
         yield page, generated(page.read_text(encoding="utf-8"))
     yield folder / SCHEMA, schema_text()
-
-
-def schema_text() -> str:
-    """The JSON Schema as `moorage config schema` prints it."""
-    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"
 
 
 def _order(whole: Schema, definitions: Mapping[str, Schema]) -> list[str]:

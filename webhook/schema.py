@@ -85,3 +85,8 @@ def _in_draft_7(part: Any) -> Any:
             inner["allOf"] = [{"$ref": inner.pop("$ref")}]
         return inner
     return [_in_draft_7(one) for one in part] if isinstance(part, list) else part
+
+
+def schema_text() -> str:
+    """The JSON Schema as `moorage config schema` prints it."""
+    return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"

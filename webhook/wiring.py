@@ -77,15 +77,19 @@ async def laptop(
     environ: Mapping[str, str],
     docker_config: Path | None = None,
     observer: Observer | None = None,
+    observe: Callable[[str, str, str, float], None] | None = None,
 ) -> AsyncIterator[Laptop]:
-    """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets."""
+    """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets.
+
+    `observe` is told of each request: registry, method, status or reason, seconds.
+    """
     from webhook.credentials.docker_config import UserLogins, find
     from webhook.credentials.helpers import Helpers
     from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
 
     logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
-    outbound = Outbound(loaded.registries)
+    outbound = Outbound(loaded.registries, observe=observe)
     memories = Memories(loaded.resolving.entries)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
@@ -166,7 +170,7 @@ class Assembly:
         from webhook.registry import RegistryClient
 
         self._close()
-        outbound = Outbound(loaded.registries, observe=self._telemetry.registry_request)
+        outbound = Outbound(loaded.registries, observe=self._counted(loaded))
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
 
         def close_later() -> None:
@@ -184,6 +188,16 @@ class Assembly:
             new_id=new_id,
             observer=self._telemetry,
         )
+
+    def _counted(self, loaded: Loaded) -> Callable[[str, str, str, float], None]:
+        from webhook.flights import OTHER
+
+        literal, count = loaded.registries.literal, self._telemetry.registry_request
+
+        def observe(host: str, method: str, code: str, seconds: float) -> None:
+            count(host if host in literal else OTHER, method, code, seconds)
+
+        return observe
 
     def refresh_credentials(self) -> None:
         """Read the operator's docker configs again."""

@@ -3,9 +3,8 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import msgspec
 import typer
 
 from webhook.cli.exits import Exit, Stop
@@ -50,7 +49,7 @@ DockerConfig = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 
-class Choices(msgspec.Struct, frozen=True):
+class Choices(NamedTuple):
     """The shared options of one call."""
 
     config: Path | None
@@ -70,15 +69,26 @@ def choices(
     """
     from webhook.settings import seconds
 
-    pairs = [text.partition("=") for text in variables or ()]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise Stop(Exit.USAGE, f"--set {name}: write it as NAME=VALUE")
     try:
         within = seconds(timeout)
     except ValueError as bad:
         raise Stop(Exit.USAGE, f"--timeout: {bad}") from None
-    return Choices(config, tuple(rules or ()), {name: value for name, _, value in pairs}, within, docker_config)
+    return Choices(config, tuple(rules or ()), pairs("--set", variables), within, docker_config)
+
+
+def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """What NAME=VALUE options come to; the last of a name counts.
+
+    Raises:
+        Stop: one of them is no such pair.
+    """
+    read: dict[str, str] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise Stop(Exit.USAGE, f"{option} {text}: write it as NAME=VALUE")
+        read[name] = value
+    return read
 
 
 def load(chosen: Choices) -> "Loaded":

@@ -1,14 +1,21 @@
 """`moorage config`: is it right, what does it come to, what may stand in it."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
-import msgspec
 import typer
 
 from webhook.cli import common
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, print and describe the configuration.")
+
+
+class Form(StrEnum):
+    """The values of `-o`."""
+
+    YAML = "yaml"
+    JSON = "json"
 
 
 @app.command()
@@ -25,7 +32,7 @@ def validate(
 @app.command()
 def schema() -> None:
     """Print the JSON Schema, for editors."""
-    from webhook.reference_pages import schema_text
+    from webhook.schema import schema_text
 
     sys.stdout.write(schema_text())
 
@@ -35,13 +42,15 @@ def show(
     config: common.Config = None,
     rule: common.Rules = None,
     variable: common.Variables = None,
-    form: Annotated[str, typer.Option("--output", "-o", metavar="yaml|json", help="How to print it.")] = "yaml",
+    form: Annotated[Form, typer.Option("--output", "-o", help="How to print it.")] = Form.YAML,
 ) -> None:
     """Print the configuration in force, defaults and variables filled in."""
+    import msgspec
+
     from webhook.show import effective, shown
 
     loaded = common.load(common.choices(config, rule, variable, "4s", None))
-    if form == "json":
+    if form is Form.JSON:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(effective(loaded)), indent=2).decode() + "\n")
     else:
         sys.stdout.write(shown(loaded))

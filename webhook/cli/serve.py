@@ -1,6 +1,6 @@
 """`moorage serve`: the options of the server, and its start."""
 
-import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +8,29 @@ import typer
 
 from webhook.cli import common
 from webhook.cli.exits import Exit, Stop
+
+
+class LogFormat(StrEnum):
+    """The values of `--log-format`."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """The values of `--log-level`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Kube(StrEnum):
+    """The values of `--kube`."""
+
+    AUTO = "auto"
+    OFF = "off"
 
 
 def serve(
@@ -36,23 +59,24 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="Keys that replicas share, one a line; the first signs.")
     ] = None,
     drain: Annotated[str, typer.Option(metavar="DURATION", help="How long to go on answering after SIGTERM.")] = "5s",
-    log_format: Annotated[
-        str, typer.Option(metavar="json|text", help="Log lines for programs or for people.")
-    ] = "json",
-    log_level: Annotated[str, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[LogFormat, typer.Option(help="Log lines for programs or for people.")] = LogFormat.JSON,
+    log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = LogLevel.INFO,
+    kube: Annotated[
+        Kube, typer.Option(help="Read the cluster, if there is one. This version reads none either way.")
+    ] = Kube.AUTO,
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
+    import os
+
     import uvloop
 
     from webhook.config import BadConfiguration
     from webhook.serving import BadOptions, Options, Service
     from webhook.settings import seconds
-    from webhook.telemetry import LEVELS
     from webhook.tls import BadCertificate
 
     chosen = common.choices(config, rule, variable, "4s", None)
-    if log_level not in LEVELS or log_format not in {"json", "text"}:
-        raise Stop(Exit.USAGE, f"--log-level is one of {', '.join(LEVELS)}; --log-format is json or text")
+    del kube
     try:
         options = Options(
             chosen.config,
@@ -68,8 +92,8 @@ def serve(
             path_secret_file,
             seal_key_file,
             seconds(drain),
-            log_format,
-            log_level,
+            log_format.value,
+            log_level.value,
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())
