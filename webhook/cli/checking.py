@@ -50,7 +50,7 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     results = asyncio.run(_decide(found, loaded, chosen, offline=wanted.offline))
     code = max(_told(broken), _print(wanted.form, inputs, results))
     if wanted.lock is not None:
-        _write_lock(wanted.lock, results)
+        _write_lock(wanted.lock, results, is_whole=code is Exit.FINE)
     if not wanted.offline and not wanted.verbose and results:
         common.say("not known here, and left out: pull secrets, namespace labels, pins, the standing of targets")
     _summarise(results, time.monotonic() - started)
@@ -156,7 +156,11 @@ def _print_manifests(form: Form, inputs: Sequence[Source], results: Sequence[Res
     return code
 
 
-def _write_lock(lock: Path, results: Sequence[Result]) -> None:
+def _write_lock(lock: Path, results: Sequence[Result], *, is_whole: bool) -> None:
+    """A lock that lacks what could not be asked would lose what stood in the one before."""
+    if not is_whole or any(one.action is Action.FAILED for result in results for one in result.decisions):
+        common.say(f"moorage: {lock} is left as it was: not everything could be read and resolved")
+        return
     from webhook.lock import key_of, written
 
     names = {
@@ -174,9 +178,12 @@ def _write_lock(lock: Path, results: Sequence[Result]) -> None:
 def _summarise(results: Sequence[Result], seconds: float) -> None:
     counts = summary(results)
     parts = [f"{count} {name}" for name, count in counts.items() if count and name not in {"objects", "images"}]
-    common.say(
-        f"{counts['objects']} objects, {counts['images']} images: {', '.join(parts) or 'nothing'} ({seconds:.1f} s)"
-    )
+    seen = f"{_number(counts['objects'], 'object')}, {_number(counts['images'], 'image')}"
+    common.say(f"{seen}: {', '.join(parts) or 'nothing'} ({seconds:.1f} s)")
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _code(results: Sequence[Result], *, changes: bool) -> Exit:

@@ -1,0 +1,230 @@
+"""Where manifests come from, what may be in them, and what is wrong with some."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import HOST, D, Shell
+
+APP = f"localhost:30081/team/app@{D}"
+POD = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: one}}\nspec: {{containers: [{{name: a, image: {HOST}/team/app:stable}}]}}\n"
+
+
+def images(shell: Shell) -> list[tuple[str, str, str]]:
+    """Kind, pointer and result of each image."""
+    return [
+        (one["kind"], image["pointer"], image["to"] or image["reason"])
+        for one in json.loads(shell.out)["objects"]
+        for image in one["images"]
+    ]
+
+
+def check(shell: Shell, *arguments: str) -> int:
+    return shell.type("check", "--offline", "-o", "json", *arguments)
+
+
+def typed_in(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_standard_input(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed_in(monkeypatch, POD.encode())
+    assert check(shell, "-") == 0
+    assert json.loads(shell.out)["objects"][0]["source"] == "stdin:1"
+    typed_in(monkeypatch, POD.encode())
+    assert check(shell, "-f", "-") == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+
+
+def test_files_by_name_and_by_option_in_the_order_given(shell: Shell) -> None:
+    for name in ("a.yaml", "b.yml", "c.json"):
+        shell.write(name, POD if name != "c.json" else json.dumps({"apiVersion": "v1", "kind": "Pod", "spec": {}}))
+    assert check(shell, "b.yml", "-f", "a.yaml", "-f", "c.json") == 0
+    assert [one["source"] for one in json.loads(shell.out)["objects"]] == ["b.yml:1", "a.yaml:1", "c.json:1"]
+
+
+def test_a_folder_is_read_flat_or_whole(shell: Shell) -> None:
+    shell.write("all/a.yaml", POD)
+    shell.write("all/notes.txt", "no manifest")
+    shell.write("all/deep/b.yaml", POD)
+    assert check(shell, "all") == 0
+    assert [one["source"] for one in json.loads(shell.out)["objects"]] == ["all/a.yaml:1"]
+    assert check(shell, "-R", "all") == 0
+    assert len(images(shell)) == 2
+
+
+def test_a_kustomization_is_built_by_kubectl(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = shell.folder / "bin" / "kubectl"
+    shell.write("bin/kubectl", f"#!/bin/sh\n[ \"$1 $2\" = 'kustomize overlay' ] && cat <<'END'\n{POD}END\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    assert check(shell, "-k", "overlay") == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+    assert check(shell, "-k", "elsewhere") == 2
+    assert "kubectl kustomize elsewhere failed" in shell.err
+
+
+def test_without_kubectl_a_kustomization_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(shell.folder))
+    assert check(shell, "-k", "overlay") == 2
+    assert shell.err == "moorage: -k needs kubectl or kustomize on the PATH\n"
+
+
+CONTAINERS = {"containers": [{"name": "a", "image": f"{HOST}/team/app:stable"}]}
+KINDS = [
+    ("v1", "Pod", {"spec": CONTAINERS}, "/spec/containers/0/image"),
+    ("v1", "PodTemplate", {"template": {"spec": CONTAINERS}}, "/template/spec/containers/0/image"),
+    *(
+        (version, kind, {"spec": {"template": {"spec": CONTAINERS}}}, "/spec/template/spec/containers/0/image")
+        for version, kind in (
+            ("v1", "ReplicationController"),
+            ("apps/v1", "Deployment"),
+            ("apps/v1", "ReplicaSet"),
+            ("apps/v1", "StatefulSet"),
+            ("apps/v1", "DaemonSet"),
+            ("batch/v1", "Job"),
+            ("argoproj.io/v1alpha1", "Rollout"),
+        )
+    ),
+    (
+        "batch/v1",
+        "CronJob",
+        {"spec": {"jobTemplate": {"spec": {"template": {"spec": CONTAINERS}}}}},
+        "/spec/jobTemplate/spec/template/spec/containers/0/image",
+    ),
+]
+
+
+@pytest.mark.parametrize(("version", "kind", "body", "pointer"), KINDS, ids=[row[1] for row in KINDS])
+def test_every_workload_is_known(shell: Shell, version: str, kind: str, body: dict[str, object], pointer: str) -> None:
+    document = {"apiVersion": version, "kind": kind, "metadata": {"name": "x"}, **body}
+    assert check(shell, shell.write("x.json", json.dumps(document))) == 0
+    assert images(shell) == [(kind, pointer, APP)]
+
+
+def test_a_list_is_its_items(shell: Shell) -> None:
+    items = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": CONTAINERS} for name in "ab"]
+    document = {"apiVersion": "v1", "kind": "List", "items": [items[0], {"kind": "Service"}, items[1]]}
+    assert check(shell, shell.write("list.json", json.dumps(document))) == 0
+    assert [one["name"] for one in json.loads(shell.out)["objects"]] == ["a", "b"]
+    assert shell.type("check", "--offline", "-o", "yaml", "list.json") == 0
+    assert [item["spec"]["containers"][0]["image"] for item in json.loads(shell.out)["items"] if "spec" in item] == [
+        APP
+    ] * 2
+
+
+def test_a_review_is_answered_as_the_server_would(shell: Shell) -> None:
+    request = {
+        "uid": "u",
+        "operation": "CREATE",
+        "namespace": "shop",
+        "resource": {"version": "v1", "resource": "pods"},
+        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "lies"}, "spec": CONTAINERS},
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    assert check(shell, shell.write("review.json", json.dumps(review))) == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+    assert json.loads(shell.out)["objects"][0]["namespace"] == "shop"
+
+
+def test_other_kinds_are_passed_over(shell: Shell) -> None:
+    text = (
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: x}}\n---\n{POD}---\nkind: Rollout\napiVersion: other/v1\n"
+    )
+    assert check(shell, shell.write("mixed.yaml", text)) == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+
+
+BYTES = [
+    ("carriage returns", POD.replace("\n", "\r\n")),
+    ("no final newline", POD.rstrip("\n")),
+    ("comments and blank lines", f"\n# a\n\n{POD}\n# b\n\n"),
+    ("a byte order mark", f"\ufeff{POD}"),
+    ("an anchor", POD.replace("image: ", "image: &app ")),
+    ("double quotes", POD.replace(f"{HOST}/team/app:stable", f'"{HOST}/team/app:stable"')),
+    ("single quotes", POD.replace(f"{HOST}/team/app:stable", f"'{HOST}/team/app:stable'")),
+    ("other documents", f"a: 1\n---\n{POD}...\n---\nb: 2"),
+    ("letters beyond ASCII", f"# grüße 🚢\n{POD}"),
+]
+
+
+@pytest.mark.parametrize("text", [row[1] for row in BYTES], ids=[row[0] for row in BYTES])
+def test_yaml_keeps_every_other_byte(shell: Shell, text: str) -> None:
+    assert shell.type("check", "--offline", "-o", "yaml", shell.write("pod.yaml", text)) == 0
+    assert shell.out.encode() == text.replace(f"{HOST}/team/app:stable", APP).encode()
+
+
+def test_several_files_become_documents_of_one_stream(shell: Shell) -> None:
+    for name in ("a.yaml", "b.yaml"):
+        shell.write(name, POD)
+    assert shell.type("check", "--offline", "-o", "yaml", "a.yaml", "b.yaml") == 0
+    changed = POD.replace(f"{HOST}/team/app:stable", APP)
+    assert shell.out == f"{changed}---\n{changed}"
+
+
+BROKEN = [
+    ("an open bracket", "a: [\n", ":2:1: "),
+    ("a tab", "a:\n\tb: 1\n", ":2:1: a tab may not indent YAML"),
+    ("a key that comes twice", POD.replace("kind: Pod", "kind: Pod\nkind: Pod"), ":3:1: "),
+    ("aliases that multiply", "a: &a [x, x]\nb: &b [*a, *a]\n" + "".join(
+        f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join(f'*{chr(98 + n)}' for _ in range(9))}]\n" for n in range(9)
+    ), ":2:4: the document is nested too deeply, or its aliases multiply"),
+    ("an alias without anchor", "a: *nowhere\n", ":1:4: an alias without its anchor"),
+    ("nothing but bytes", "\0\1\2", ":1:1: the file is binary"),
+    ("a Deployment without sense", "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}\n", ":1:1: Deployment: "),
+    ("a review without uid", '{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {}}', ":1:1: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "place"), [row[1:] for row in BROKEN], ids=[row[0] for row in BROKEN])
+def test_what_is_broken_is_named_with_its_place_and_the_rest_is_done(shell: Shell, text: str, place: str) -> None:
+    shell.write("broken.yaml", text)
+    shell.write("good.yaml", POD)
+    assert check(shell, "broken.yaml", "good.yaml") == 2
+    assert f"moorage: broken.yaml{place}" in shell.err
+    assert ("Pod", "/spec/containers/0/image", APP) in images(shell)
+
+
+def test_a_broken_document_does_not_hide_the_others_of_its_file(shell: Shell) -> None:
+    shell.write("three.yaml", f"{POD}---\na: [\n---\n{POD}")
+    assert check(shell, "three.yaml") == 2
+    assert "moorage: three.yaml:7:1: " in shell.err
+    assert len(images(shell)) == 2
+
+
+def test_bytes_that_are_no_text_are_named_with_their_place(shell: Shell) -> None:
+    (shell.folder / "latin.yaml").write_bytes(b"a: 1\nb: gr\xfc\xdfe\n")
+    assert check(shell, "latin.yaml") == 2
+    assert "moorage: latin.yaml:2:6: the file is not UTF-8 text" in shell.err
+
+
+def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
+    with (shell.folder / "large.yaml").open("wb") as file:
+        file.truncate(50 * 1024 * 1024)
+    shell.write("good.yaml", POD)
+    assert check(shell, "large.yaml", "good.yaml") == 2
+    assert "moorage: large.yaml:1:1: more than 32 MiB" in shell.err
+    assert len(images(shell)) == 1
+
+
+@pytest.mark.parametrize("name", ["nosuch.yaml", "deployment/app"])
+def test_a_file_that_is_not_there_is_named(shell: Shell, name: str) -> None:
+    assert check(shell, name) == 2
+    assert f"moorage: {name}" in shell.err
+    assert "No such file" in shell.err
+
+
+def test_nothing_to_read_is_said(shell: Shell) -> None:
+    assert check(shell) == 2
+    assert shell.err == "moorage: name a file or folder, or - for standard input\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+def test_a_folder_of_links_to_nowhere_is_passed_over(shell: Shell) -> None:
+    shell.write("all/a.yaml", POD)
+    Path("all/b.yaml").symlink_to("nowhere")
+    assert check(shell, "all") == 0
+    assert len(images(shell)) == 1

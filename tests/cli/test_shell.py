@@ -1,0 +1,179 @@
+"""What only a real process shows: pipes, interrupts, names, help, and what is imported for it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from tests.cli.conftest import Shell
+from webhook import __version__
+from webhook.cli.main import app
+
+START = "from webhook.cli.main import main; main()"
+TOP = str(Path(__file__).parents[2])
+
+
+def started(*arguments: str, **more: object) -> "subprocess.Popen[str]":
+    environ = {**os.environ, "PYTHONPATH": TOP}
+    command = [sys.executable, "-c", START, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environ)
+
+
+def test_a_reader_that_leaves_is_no_error(shell: Shell) -> None:
+    pods = "\n---\n".join(
+        f"apiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nspec: {{containers: [{{name: a, image: nginx}}]}}"
+        for number in range(3000)
+    )
+    shell.write("pods.yaml", pods)
+    with started("check", "--offline", "pods.yaml") as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.readline()
+        child.stdout.close()
+        told = child.stderr.read()
+    assert child.returncode == 0
+    assert "Traceback" not in told
+    assert "Broken" not in told
+
+
+def test_an_interrupt_ends_with_130_and_no_traceback(shell: Shell) -> None:
+    ready = "import signal, sys\nsys.stdin.readline\nfrom webhook.cli.main import run\n"
+    program = f"{ready}import os\nos.kill(os.getpid(), signal.SIGINT) if False else None\nsys.exit(run(['check', '-']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": TOP},
+    ) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        # A whole pipe's worth is taken only by one who reads: then it stands in the middle of its work.
+        child.stdin.write("# " + "x" * 300_000 + "\n")
+        child.stdin.flush()
+        child.send_signal(signal.SIGINT)
+        told = child.stderr.read()
+    assert child.returncode == 130
+    assert "Traceback" not in told
+
+
+def test_as_a_plugin_it_goes_by_the_name_of_kubectl(tmp_path: Path) -> None:
+    plugin = tmp_path / "kubectl-moorage"
+    plugin.write_text(f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {TOP!r})\n{START}\n")
+    plugin.chmod(0o755)
+    told = subprocess.run([plugin, "--help"], capture_output=True, text=True, check=True).stdout
+    assert told.startswith("Usage: kubectl moorage ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = {
+        "aiohttp",
+        "asyncio",
+        "cryptography",
+        "fastapi",
+        "httpx",
+        "kubernetes",
+        "msgspec",
+        "pydantic",
+        "rich",
+        "yaml",
+    }
+    program = (
+        "import sys\nfrom webhook.cli.main import run\ncode = run(['--help'])\n"
+        f"found = {heavy!r} & set(sys.modules)\nsys.exit(f'imported: {{found}}' if found else code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={"PYTHONPATH": TOP}
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish", "powershell"])
+def test_completion_prints_a_script(shell: Shell, name: str) -> None:
+    assert shell.type("completion", name) == 0
+    assert "_MOORAGE_COMPLETE" in shell.out
+
+
+def test_completion_knows_our_words() -> None:
+    environ = {
+        **os.environ,
+        "PYTHONPATH": TOP,
+        "_MOORAGE_COMPLETE": "complete_bash",
+        "COMP_WORDS": "moorage ex",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; sys.argv[0] = 'moorage'; " + START],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ,
+    )
+    assert done.stdout.split() == ["explain"]
+
+
+def names() -> list[list[str]]:
+    group = typer.main.get_command(app)
+    found = [[name] for name in group.commands]  # type: ignore[attr-defined]
+    return [[], *found, *(["config", name] for name in ("validate", "schema", "show"))]
+
+
+@pytest.mark.parametrize("words", names(), ids=" ".join)
+def test_help_is_there_for_every_command(shell: Shell, words: list[str]) -> None:
+    assert shell.type(*words, "--help") == 0
+    assert shell.out.startswith("Usage: moorage")
+    assert "\x1b" not in shell.out
+
+
+def test_without_a_command_the_help_is_shown(shell: Shell) -> None:
+    assert shell.type() == 0
+    assert "Usage: moorage" in shell.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["chekc"], ["check", "--from-cluster"], ["check", "-A"], ["serve", "--kubeconfig", "x"], ["serve", "--page-listen", "x"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_is_not_there_is_refused_with_a_way_on(shell: Shell, words: list[str]) -> None:
+    assert shell.type(*words) == 2
+    assert words[-1 if len(words) < 3 else -2] in shell.err
+    assert "see moorage --help" in shell.err
+
+
+def test_the_version_for_people_and_for_programs(shell: Shell) -> None:
+    assert shell.type("version") == 0
+    assert shell.out == f"moorage {__version__}\n"
+    assert shell.type("version", "-o", "json") == 0
+    assert json.loads(shell.out)["version"] == __version__
+
+
+def test_validate_tells_every_mistake_at_once(shell: Shell) -> None:
+    text = "apiVersion: moorage.dev/v1alpha1\nkind: Configuration\nrules:\n- {nam: a, images: [x.example.com/**]}\ntargts: {}\n"
+    shell.write("bad.yaml", text)
+    assert shell.type("config", "validate", "--config", "bad.yaml") == 2
+    lines = [line for line in shell.err.splitlines() if re.match(r"(moorage: )?bad.yaml:\d+:\d+: ", line)]
+    assert len(lines) >= 2
+    assert "did you mean name?" in shell.err
+    assert "did you mean targets?" in shell.err
+
+
+def test_show_prints_what_can_be_loaded_again(shell: Shell) -> None:
+    assert shell.type("config", "show") == 0
+    shell.write("shown.yaml", shell.out)
+    assert shell.type("config", "validate", "--config", "shown.yaml") == 0
+    assert shell.type("config", "show", "-o", "json") == 0
+    assert json.loads(shell.out)["kind"] == "Configuration"
+
+
+def test_the_schema_is_json(shell: Shell) -> None:
+    assert shell.type("config", "schema") == 0
+    assert json.loads(shell.out)["$schema"].startswith("http://json-schema.org/")

@@ -1,0 +1,27 @@
+"""What is served from a thread of its own, beside a test that blocks: a command line runs its own loop."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from threading import Thread
+from typing import TypeVar
+
+Served = TypeVar("Served")
+
+
+@contextmanager
+def aside(service: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
+    """The service, entered and left in a loop that runs beside."""
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        served = asyncio.run_coroutine_threadsafe(service.__aenter__(), loop).result(10)
+        try:
+            yield served
+        finally:
+            asyncio.run_coroutine_threadsafe(service.__aexit__(None, None, None), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
