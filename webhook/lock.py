@@ -11,11 +11,6 @@ from webhook.trouble import pointer_to
 HEADER: Final = "# Names and the digests that Moorage writes for them without asking; made by `moorage check --lock`.\n"
 
 
-def key_of(image: Reference) -> str:
-    """The name under which an image is locked: normalised, with its tag and without a digest."""
-    return f"{image.repository}:{image.floating}"
-
-
 def written(locked: Mapping[str, str]) -> str:
     """The text of a lock file."""
     return HEADER + as_yaml(dict(sorted(locked.items())))
@@ -48,7 +43,7 @@ def _read_into(locked: dict[str, str], document: Document, value: Mapping[str, o
         except BadReference as bad:
             yield _bad(document, name, str(bad), of_key=True)
             continue
-        key = key_of(image)
+        key = image.tagged
         if image.digest is not None:
             yield _bad(document, name, "a name with a digest needs no lock", of_key=True)
         elif not isinstance(digest, str) or not is_digest(digest):

@@ -161,10 +161,10 @@ def _write_lock(lock: Path, results: Sequence[Result], *, is_whole: bool) -> Non
     if not is_whole or any(one.action is Action.FAILED for result in results for one in result.decisions):
         common.say(f"moorage: {lock} is left as it was: not everything could be read and resolved")
         return
-    from webhook.lock import key_of, written
+    from webhook.lock import written
 
     names = {
-        key_of(one.slot.image): one.digest
+        one.slot.image.tagged: one.digest
         for result in results
         for one in result.decisions
         if one.digest and one.slot.image is not None and one.slot.image.digest is None

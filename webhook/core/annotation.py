@@ -57,9 +57,10 @@ def read(annotations: Mapping[str, str]) -> Images:
         return NOTHING
 
 
-def is_ours(images: Images, subject: Subject, sealer: Sealer) -> bool:
-    """Whether Moorage sealed this for this namespace and owner."""
-    return bool(images.seal) and sealer.believes(images.seal, *_sealed_parts(images.images, images.time, subject))
+def is_ours(images: Images, namespace: str, owner: str, sealer: Sealer) -> bool:
+    """Whether Moorage sealed this for this namespace and owner (the uid of the controller, empty for none)."""
+    parts = _sealed_parts(images.images, images.time, namespace, owner)
+    return bool(images.seal) and sealer.believes(images.seal, *parts)
 
 
 def entries(decisions: Iterable[Decision]) -> dict[str, Entry]:
@@ -81,7 +82,7 @@ def say_the_same(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
 
 def written(images: dict[str, Entry], subject: Subject, sealer: Sealer, milliseconds: int) -> str:
     """The annotation's text, sealed."""
-    parts = _sealed_parts(images, milliseconds, subject)
+    parts = _sealed_parts(images, milliseconds, subject.namespace, owner_of(subject))
     return (b'{"images":%b,"time":%b,"seal":"%b"}' % (parts[3], parts[2], sealer.seal(*parts).encode())).decode()
 
 
@@ -90,8 +91,12 @@ def source_of(entry: Entry) -> Source:
     return _SOURCES.get(entry.source, Source.NONE)
 
 
+def owner_of(subject: Subject) -> str:
+    """The uid of a subject's controller, empty for none: a seal holds for one rollout's Pods."""
+    return subject.owner.uid if subject.owner is not None else ""
+
+
 def _sealed_parts(
-    images: Mapping[str, Entry], milliseconds: int, subject: Subject
+    images: Mapping[str, Entry], milliseconds: int, namespace: str, owner: str
 ) -> tuple[bytes, bytes, bytes, bytes]:
-    owner = subject.owner.uid if subject.owner is not None else ""
-    return (subject.namespace.encode(), owner.encode(), b"%d" % milliseconds, _encode(images))
+    return (namespace.encode(), owner.encode(), b"%d" % milliseconds, _encode(images))

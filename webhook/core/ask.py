@@ -4,17 +4,30 @@ from typing import Protocol
 
 import msgspec
 
-from webhook.core.reason import Reason
+from webhook.core.reason import Reason, Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience, Owner
 
 
 class AskPin(msgspec.Struct, frozen=True, gc=False):
-    """Which digest do the rollout's pin, or else its siblings, name for this image text?"""
+    """Which digest does the pin of this Pod's rollout name for an image (`host/path:tag`)?
+
+    `anew` asks for what stands there now: a revision that came back may have a new pin.
+    """
 
     owner: Owner
     namespace: str
-    text: str
+    name: str
+    anew: bool = False
+
+
+class AskSibling(msgspec.Struct, frozen=True, gc=False):
+    """Which digest do Pods of the same controller run for an image (`host/path:tag`)? `selector` finds them."""
+
+    owner: Owner
+    namespace: str
+    name: str
+    selector: str
 
 
 class AskDigest(msgspec.Struct, frozen=True, gc=False):
@@ -23,11 +36,13 @@ class AskDigest(msgspec.Struct, frozen=True, gc=False):
     `images` are the same image at each upstream, asked in order on outage, never on absence. An image with a digest
     asks for confirmation. `since` is a moment of the monotonic clock: only answers to requests that began later
     count as fresh (revisions pass their own arrival, a command line run its start); None means the cache's own time.
+    `anew` sends a new request whatever is known.
     """
 
     images: tuple[Reference, ...]
     audience: Audience
     since: float | None = None
+    anew: bool = False
 
 
 class AskStanding(msgspec.Struct, frozen=True, gc=False):
@@ -46,7 +61,7 @@ class AskHeld(msgspec.Struct, frozen=True, gc=False):
     scheme: str = "https"
 
 
-Ask = AskPin | AskDigest | AskStanding | AskHeld
+Ask = AskPin | AskSibling | AskDigest | AskStanding | AskHeld
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -54,6 +69,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds, of a stale answer; `host` that answered; `credential` the
     *kind* that was accepted (`anonymous`, `file`, …), never the credential; `trouble` why a stale answer is given.
+    `is_hint` says that nobody vouches for a pin or sibling; `notes` are for the trace.
     """
 
     digest: str
@@ -65,6 +81,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     milliseconds: float = 0.0
     media_type: str = ""
     trouble: Reason | None = None
+    is_hint: bool = False
+    notes: Trace = ()
 
 
 class Passed(msgspec.Struct, frozen=True, gc=False):
@@ -82,6 +100,7 @@ class Absent(msgspec.Struct, frozen=True, gc=False):
     host: str = ""
     what: str = ""
     denied: bool = False
+    notes: Trace = ()
 
 
 class NotAsked(msgspec.Struct, frozen=True, gc=False):

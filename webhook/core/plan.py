@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import msgspec
 
-from webhook.core.annotation import FRESH_FOR, NOTHING, Entry, Images, is_ours, key_of, read
+from webhook.core.annotation import FRESH_FOR, NOTHING, Entry, Images, is_ours, key_of, owner_of, read
 from webhook.core.decision import Action, Decision
 from webhook.core.guard import Guarded
 from webhook.core.reason import Reason, Trace
@@ -68,7 +68,9 @@ def arm_of(rule: Rule, subject: Subject) -> str:
 
 
 def _proves(images: Images, subject: Subject, sealer: Sealer, milliseconds: int) -> bool:
-    return abs(milliseconds - images.time) <= FRESH_FOR and is_ours(images, subject, sealer)
+    return abs(milliseconds - images.time) <= FRESH_FOR and is_ours(
+        images, subject.namespace, owner_of(subject), sealer
+    )
 
 
 def _step(subject: Subject, slot: Slot, rules: RuleSet, images: Images, *, proven: bool, since: float | None) -> Step:

@@ -39,6 +39,12 @@ class Reason(StrEnum):
     ADDRESS_REFUSED = "AddressRefused"
     OFFLINE = "Offline"
     NO_CLUSTER = "NoCluster"
+    # Pins of a rollout.
+    PIN_WRITTEN = "PinWritten"
+    PIN_KEPT = "PinKept"
+    TAG_MOVED = "TagMoved"
+    KEEL_DIFFERS = "KeelDiffers"
+    ANNOTATIONS_FULL = "AnnotationsFull"
     # The guard of targets.
     NAMED_BY_HAND = "NamedByHand"
     # Ourselves.
@@ -48,6 +54,9 @@ class Reason(StrEnum):
     RULE_PASSED_OVER = "RulePassedOver"
     DIGEST_FOUND = "DigestFound"
     TARGET_TAKEN = "TargetTaken"
+    PIN_IGNORED = "PinIgnored"
+    HINT_NOT_CONFIRMED = "HintNotConfirmed"
+    CLUSTER_NOT_ASKED = "ClusterNotAsked"
 
 
 Note = tuple[Reason, *tuple[str | int | float, ...]]
@@ -83,12 +92,20 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.ADDRESS_REFUSED: "The name leads to an address that must not be contacted: nothing was sent.",
     Reason.OFFLINE: "`--offline`: no registry was asked.",
     Reason.NO_CLUSTER: "No cluster is at hand to ask.",
+    Reason.PIN_WRITTEN: "The upstream named the digest, and it was written on the revision for all its Pods.",
+    Reason.PIN_KEPT: "The revision has this pin already.",
+    Reason.TAG_MOVED: "The revision came back (undo, or a template that was there before) and keeps its digest; the tag names another now.",
+    Reason.KEEL_DIFFERS: "`keel.sh/digest` on the workload names another digest than the upstream, which was asked twice.",
+    Reason.ANNOTATIONS_FULL: "The object's annotations are nearly as large as the API server allows: nothing was added.",
     Reason.NAMED_BY_HAND: "A target is named by hand, and it is not what Moorage would have written.",
     Reason.INTERNAL_ERROR: "A fault in Moorage: untouched; the id leads to the log.",
     Reason.RULE_MATCHED: "The rule that decides.",
     Reason.RULE_PASSED_OVER: "A rule that does not match, and which of its keys says so.",
     Reason.DIGEST_FOUND: "The digest, where it came from, with which kind of credential, and how long it took.",
     Reason.TARGET_TAKEN: "The target that the image was sent to.",
+    Reason.PIN_IGNORED: "A pin that was not made for this rollout, or cannot be read.",
+    Reason.HINT_NOT_CONFIRMED: "A digest that nobody vouches for, and that the upstream did not confirm to this Pod's credentials.",
+    Reason.CLUSTER_NOT_ASKED: "The API server could not be asked for the pin of the rollout, or for its siblings.",
 }
 
 SENTENCE: Final[dict[Reason, str]] = {
@@ -110,6 +127,14 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.TARGET_LACKS_DIGEST: "target {0} passed over: it does not hold the digest",
     Reason.TARGET_NOT_ASKED: "target {0} passed over: it could not be asked ({1})",
     Reason.ABSENT: "{0}: not found, or not for these credentials",
+    Reason.PIN_WRITTEN: "{0} is pinned to {1} for this rollout",
+    Reason.PIN_KEPT: "{0} stays pinned to {1}",
+    Reason.TAG_MOVED: "{0} stays pinned to {1}; the tag names {2} now",
+    Reason.KEEL_DIFFERS: "keel.sh/digest names {0}, the upstream {1}",
+    Reason.ANNOTATIONS_FULL: "its annotations have no room for {0}",
+    Reason.PIN_IGNORED: "pin {0} ignored: {1}",
+    Reason.HINT_NOT_CONFIRMED: "{0} by {1} is no more than a hint, and the upstream did not confirm it ({2})",
+    Reason.CLUSTER_NOT_ASKED: "{0} could not be read: {1}",
     Reason.NAMED_BY_HAND: "target {0} is named by hand ({1})",
 }
 """Arguments are positional. A Reason without a row prints its arguments after its word."""

@@ -89,6 +89,11 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         """The tag that a registry is asked for: the written one, or `latest`."""
         return self.tag if self.tag is not None else LATEST
 
+    @property
+    def tagged(self) -> str:
+        """Host, path and the tag that a registry is asked for: the name under which digests are locked and pinned."""
+        return f"{self.registry}/{self.path}:{self.floating}"
+
     def pinned(self, digest: str, *, keep_tag: bool = False) -> "Reference":
         """The same image by digest."""
         return Reference(self.registry, self.path, self.tag if keep_tag else None, digest)

@@ -109,7 +109,7 @@ class RuleSet:
         """The digest that the lock file (`host/path:tag` to digest) gives this name, empty when none or when the image carries one."""
         if not self.locked or image.digest is not None:
             return ""
-        return self.locked.get(f"{image.repository}:{image.floating}", "")
+        return self.locked.get(image.tagged, "")
 
     def candidates(self, image: Reference) -> tuple[Rule, ...]:
         """The rules whose image patterns match, in order. The cost does not grow with the number of other hosts' rules."""

@@ -15,7 +15,12 @@ class Sealer:
     def __init__(self, keys: tuple[Secret, ...]) -> None:
         if not keys or any(len(key.reveal().encode()) < MIN_KEY for key in keys):
             raise ValueError(f"a seal key needs at least {MIN_KEY} bytes")
+        self._secrets = keys
         self._keys = tuple(key.reveal().encode() for key in keys)
+
+    def newest(self) -> "Sealer":
+        """With the key alone that signs."""
+        return self if len(self._secrets) == 1 else Sealer(self._secrets[:1])
 
     def seal(self, *parts: bytes) -> str:
         """The seal over these parts: 32 hexadecimal digits of an HMAC-SHA256."""

@@ -32,6 +32,9 @@ TEMPLATES: Final[Mapping[str, str]] = {
 LEFT_ALONE: Final = frozenset({"", "auto"})
 """Texts that name no image: istio writes `auto` where its injector fills the image in later."""
 
+HASH_LABELS: Final = ("pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash")
+"""Labels of Pods that name their revision: of a Deployment's, an Argo Rollout's, a StatefulSet's or DaemonSet's."""
+
 SKIP: Final = "moorage.dev/skip"
 _JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
 
@@ -58,6 +61,7 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     name: str
     uid: str = ""
     hash: str = ""
+    group: str = ""
 
 
 class Audience(msgspec.Struct, frozen=True, gc=False):
@@ -126,13 +130,14 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel", gc=False):
     service_account_name: str | None = None
 
 
-class OwnerReference(msgspec.Struct, frozen=True, gc=False):
+class OwnerReference(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """An entry of ownerReferences."""
 
     kind: str = ""
     name: str = ""
     uid: str = ""
     controller: bool | None = None
+    api_version: str = ""
 
 
 class Metadata(msgspec.Struct, rename="camel", gc=False):
@@ -187,12 +192,14 @@ def owner_of(metadata: Metadata) -> Owner | None:
     for reference in metadata.owner_references or ():
         if reference.controller:
             labels = metadata.labels or {}
-            return Owner(reference.kind, reference.name, reference.uid, _revision_hash(labels))
+            group = reference.api_version.rpartition("/")[0]
+            return Owner(reference.kind, reference.name, reference.uid, revision_hash(labels), group)
     return None
 
 
-def _revision_hash(labels: Mapping[str, str]) -> str:
-    for label in ("pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash"):
+def revision_hash(labels: Mapping[str, str]) -> str:
+    """What names the revision in an object's labels; empty where nothing does."""
+    for label in HASH_LABELS:
         if label in labels:
             return labels[label]
     return ""
@@ -204,7 +211,7 @@ def workload_of(kind: str, metadata: Metadata) -> str:
     if owner is not None:
         return _without_hash(owner.kind, owner.name, owner.hash)
     name = metadata.name or (metadata.generate_name or "").rstrip("-")
-    return _without_hash(kind, name, _revision_hash(metadata.labels or {}))
+    return _without_hash(kind, name, revision_hash(metadata.labels or {}))
 
 
 def _without_hash(kind: str, name: str, revision: str) -> str:

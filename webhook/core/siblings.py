@@ -1,0 +1,57 @@
+"""Siblings: Pods of one controller. What they run decides where no pin does."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from webhook.core.annotation import is_ours, read
+from webhook.core.pins import Pinned
+from webhook.core.reference import BadReference, is_digest, parsed
+from webhook.core.seal import Sealer
+from webhook.core.subject import HASH_LABELS, Owner
+
+LIMIT: Final = 20
+"""Siblings that are looked at."""
+
+_OF_ONE_POD: Final = frozenset(
+    {
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/job-completion-index",
+        "statefulset.kubernetes.io/pod-name",
+    }
+)
+"""Labels that controllers write and that tell one sibling from the next."""
+
+
+class Sibling(msgspec.Struct, frozen=True):
+    """A Pod of the same controller. `created` in unix milliseconds."""
+
+    name: str
+    created: int
+    annotations: Mapping[str, str]
+
+
+def selector_of(labels: Mapping[str, str], owner: Owner) -> str:
+    """A label selector under which a Pod's siblings are found: by the hash of their revision, else by all that the Pods
+    of one template share."""
+    for label in HASH_LABELS:
+        if owner.hash and labels.get(label) == owner.hash:
+            return f"{label}={owner.hash}"
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _OF_ONE_POD)
+
+
+def decide(siblings: Iterable[Sibling], owner: Owner, namespace: str, sealer: Sealer) -> Mapping[str, Pinned]:
+    """By image name, the digest that the oldest sibling runs; one under our seal goes before any other."""
+    found: dict[str, tuple[bool, int, str, str]] = {}
+    for sibling in siblings:
+        images = read(sibling.annotations)
+        sealed = is_ours(images, namespace, owner.uid, sealer)
+        for entry in images.images.values():
+            image = parsed(entry.from_)
+            if isinstance(image, BadReference) or image.digest is not None or not is_digest(entry.digest):
+                continue
+            name = image.tagged
+            one = (not sealed, sibling.created, sibling.name, entry.digest)
+            found[name] = min(found.get(name, one), one)
+    return {name: Pinned(digest, not unsealed) for name, (unsealed, _, _, digest) in found.items()}
