@@ -68,7 +68,7 @@ class _Object(msgspec.Struct):
 
 
 class _Objects(msgspec.Struct):
-    items: list[_Object] = []
+    items: list[_Object] | None
 
 
 _object: Final = msgspec.json.Decoder(_Object)
@@ -235,7 +235,7 @@ class Siblings:
         found = _decoded(_objects, answer)
         if isinstance(found, Failed):
             return found
-        every = [one.metadata for one in found.items if one.metadata.controller == ask.owner.uid]
+        every = [one.metadata for one in found.items or () if one.metadata.controller == ask.owner.uid]
         siblings = [Sibling(one.name, one.created, one.annotations or {}) for one in every]
         decided = decide(siblings, ask.owner, ask.namespace, self._sealer)
         facts = {name: _known(one, "sibling", ask.owner.name) for name, one in decided.items()}
