@@ -7,9 +7,10 @@ from typing import Protocol
 import msgspec
 
 from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, untouched
-from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, Failed, NotAsked, Oracle
 from webhook.core.decision import Action, Decision
 from webhook.core.ladder import Asking, settle
+from webhook.core.pinning import Pinning, plan_pins
 from webhook.core.plan import Step, guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import RuleSet
@@ -100,7 +101,7 @@ class Engine:
             BadReview: the body cannot be answered and gets HTTP 400.
         """
         started = self._clocks.monotonic()
-        review = decode(body)
+        review = decode(body, self._clocks.wall())
         try:
             return self._begin(review, started)
         except Exception as error:  # noqa: BLE001 - an outer door: a fault of ours must not stop a Pod
@@ -133,8 +134,7 @@ class Engine:
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
         heard: list[Heard] = []
-        steps = self._plan(subject, None) if review.may_change else guard_only(subject, self.rules)
-        decisions, asking = self._advance([settle(step) for step in steps], heard)
+        decisions, asking = self._advance([settle(step) for step in self._steps(review, subject, started)], heard)
         if asking:
             return Waiting(review, started, decisions, asking)
         done = tuple([one for one in decisions if one is not None])
@@ -142,6 +142,11 @@ class Engine:
         self._recall.keep(review, Outcome(subject, tuple(heard), done, outcome_of(done), rest, milliseconds))
         self._observer.review(review, done, outcome_of(done), self._clocks.monotonic() - started)
         return answer_to(review.uid, rest)
+
+    def _steps(self, review: Review, subject: Subject, started: float) -> Sequence[Step | Pinning]:
+        if review.rollout is not None:
+            return plan_pins(review.rollout, subject, self.rules, self._sealer, started)
+        return self._plan(subject, None) if review.may_change else guard_only(subject, self.rules)
 
     def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
@@ -240,7 +245,7 @@ def _name(ask: Ask) -> str:
             return ask.place.repository
         case AskStanding():
             return ask.target
-        case AskPin():
+        case AskPin() | AskSibling():
             return ask.owner.name
 
 

@@ -100,7 +100,9 @@ class Resolver:
 
         The credentials are looked up each time, so that a secret that was changed counts at once.
         """
-        images, audience, since = _read(ask)
+        images, audience, since, anew = _read(ask)
+        if anew:
+            return None
         if len(images) == 1:
             one = self._credentials.peek(images[0], audience)
             if one is None:
@@ -117,8 +119,9 @@ class Resolver:
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
-        images, audience, since = _read(ask)
+        images, audience, since, anew = _read(ask)
         within = deadline - MARGIN
+        since = self._now() if anew else since
         errand = _Errand(images, await self._find_candidates(images, audience, within))
         fact = self._recall(errand.key, images, errand.candidates, since)
         if fact is None:
@@ -130,7 +133,7 @@ class Resolver:
         """Take in what a running Pod shows: a digest that these images had `age` seconds ago. It stands in when the
         upstream cannot be asked and never counts as fresh. False where something better is known, where it is too
         old, or where the credentials are not in memory."""
-        images, audience, _ = _read(ask)
+        images, audience, _, _ = _read(ask)
         candidates = [self._credentials.peek(image, audience) for image in images]
         found = tuple([one for one in candidates if one is not None])
         key = (images, _fingerprint(found))
@@ -264,14 +267,14 @@ class Resolver:
             memory.answers.pop(key, None)
 
 
-def _read(ask: Ask) -> tuple[tuple[Reference, ...], Audience, float | None]:
+def _read(ask: Ask) -> tuple[tuple[Reference, ...], Audience, float | None, bool]:
     if not isinstance(ask, AskDigest):
         raise TypeError(f"{type(ask).__name__} is no question for a resolver")
     images = ask.images
     for image in images:
         if (image.tag is None) is (image.digest is None):
-            return tuple([_plain(one) for one in images]), ask.audience, ask.since
-    return images, ask.audience, ask.since
+            return tuple([_plain(one) for one in images]), ask.audience, ask.since, ask.anew
+    return images, ask.audience, ask.since, ask.anew
 
 
 def _plain(image: Reference) -> Reference:

@@ -12,9 +12,14 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.annotation import IMAGES, NOTHING, entries, read, say_the_same, written
+from webhook.core.annotation import IMAGES, NOTHING, entries, read, say_the_same
+from webhook.core.annotation import written as images_written
 from webhook.core.decision import Action, Decision
+from webhook.core.pins import fits, written
 from webhook.core.reason import Reason, sentence
+from webhook.core.revision import KINDS, Kind
+from webhook.core.rollout import Event, Rollout, Stored
+from webhook.core.rollout import read as read_rollout
 from webhook.core.seal import Sealer
 from webhook.core.subject import Metadata, OwnerReference, Pod, PodSpec, Slot, Subject, pod_slots, subject_of_pod
 
@@ -79,7 +84,8 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     """One question of the API server.
 
     `subject` is None when the object is not ours to touch; `untouched` then says why in a word and a sentence.
-    `may_change` is false where only the guard judges; `may_annotate` where metadata is mutable.
+    `may_change` is false where only the guard judges; `may_annotate` where metadata is mutable. `rollout` is there when
+    the object is a revision, which is only pinned.
     """
 
     uid: str
@@ -90,8 +96,19 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     untouched: str = ""
     may_change: bool = True
     may_annotate: bool = True
+    rollout: Rollout | None = None
 
 
+class _RevisionRequest(msgspec.Struct, rename="camel"):
+    object: Stored | None = None
+    old_object: Stored | None = None
+
+
+class _RevisionReview(msgspec.Struct):
+    request: _RevisionRequest
+
+
+_revision = msgspec.json.Decoder(_RevisionReview)
 _review = msgspec.json.Decoder(_Review)
 _outer = msgspec.json.Decoder(_Outer)
 _pod = msgspec.json.Decoder(Pod)
@@ -99,8 +116,8 @@ _encode = msgspec.json.Encoder().encode
 _NO_METADATA: Final = Metadata()
 
 
-def decode(body: bytes) -> Review:
-    """Read a review.
+def decode(body: bytes, milliseconds: int = 0) -> Review:
+    """Read a review. `milliseconds` is the wall clock, for the age of pins.
 
     Raises:
         BadReview: no JSON, no AdmissionReview of v1, or no uid to answer to.
@@ -112,9 +129,29 @@ def decode(body: bytes) -> Review:
     if review.kind != "AdmissionReview" or review.api_version != "admission.k8s.io/v1" or not review.request.uid:
         raise BadReview("not an AdmissionReview of admission.k8s.io/v1 with a request.uid")
     request = review.request
-    if request.operation == "CREATE" and len(body) <= MAX_KNOWN and request.object is not None:
+    is_pod = request.resource.resource == "pods"
+    if is_pod and request.operation == "CREATE" and len(body) <= MAX_KNOWN and request.object is not None:
         return _known(request, request.object)
+    kind = KINDS.get(request.resource.resource)
+    if kind is not None and kind.group == request.resource.group and not request.sub_resource:
+        return _revision_review(body, request, kind, milliseconds)
     return _review_of(request)
+
+
+def _revision_review(body: bytes, request: _Request, kind: Kind, milliseconds: int) -> Review:
+    """A review of a ReplicaSet, a ControllerRevision or a Job, read once more for its template."""
+    uid, resource, operation, namespace = request.uid, kind.resource, request.operation, request.namespace
+    try:
+        again = _revision.decode(body).request
+        found = read_rollout(kind, operation, again.object or Stored(), again.old_object, namespace, milliseconds)
+    except (msgspec.MsgspecError, RecursionError):
+        return Review(uid, resource, operation, namespace, None, "its template has an unexpected shape")
+    if found is None:
+        return Review(uid, resource, operation, namespace, None)
+    rollout, subject = found
+    if len(subject.slots) > MAX_SLOTS:
+        return Review(uid, resource, operation, namespace, None, f"it names more than {MAX_SLOTS} images")
+    return Review(uid, resource, operation, namespace, subject, rollout=rollout)
 
 
 def _known(request: _Request, pod: Pod) -> Review:
@@ -225,18 +262,24 @@ def encode_rest(review: Review, decisions: Sequence[Decision], sealer: Sealer, m
     """The answer but for the uid, the same for every review of an equal subject."""
     refused = [one for one in decisions if one.action is Action.REFUSED]
     warnings = list(dict.fromkeys(filter(None, map(warning_of, decisions))))[:_MAX_WARNINGS]
+    if review.rollout is not None:
+        warnings += _keel_warnings(review.rollout, decisions)
     if refused:
         return _rest(b"", warnings, _audit(decisions), _refusal(refused))
-    operations = patch_of(review, decisions, sealer, milliseconds) if review.may_change else []
+    operations = _patch_of(review, decisions, sealer, milliseconds, warnings)
     patch = b"[%b]" % b",".join(operations) if operations else b""
     return _rest(patch, warnings, _audit(decisions), "")
 
 
-def patch_of(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> list[bytes]:
+def _patch_of(
+    review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int, warnings: list[str]
+) -> list[bytes]:
     """The operations of the JSON patch, each encoded (RFC 6902)."""
     subject = review.subject
-    if subject is None:
+    if subject is None or not review.may_change:
         return []
+    if review.rollout is not None:
+        return _pin(review.rollout, decisions, sealer, milliseconds)
     operations = [
         # Pointers are ours, and a canonical reference holds nothing that JSON would escape.
         b'{"op":"replace","path":"%b","value":"%b"}' % (slot.pointer.encode(), one.to.encode())
@@ -244,11 +287,30 @@ def patch_of(review: Review, decisions: Sequence[Decision], sealer: Sealer, mill
         if one.to and one.to != slot.text
     ]
     if review.may_annotate:
-        operations += _annotate(subject, decisions, sealer, milliseconds)
+        operations += _annotate(subject, decisions, sealer, milliseconds, warnings)
     return operations
 
 
-def _annotate(subject: Subject, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> list[bytes]:
+def _pin(rollout: Rollout, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> list[bytes]:
+    images = {one.slot.image.tagged: one.digest for one in decisions if _is_pinned(one) and one.slot.image is not None}
+    if not images:
+        return []
+    revision = rollout.revision
+    # Behind its creation a pin is known for the object's own by the uid in it.
+    uid = "" if rollout.event is Event.CREATED else revision.uid
+    key, value = written(images, revision, sealer, milliseconds, uid=uid)
+    if revision.annotations:
+        return [_encode({"op": "add", "path": f"/metadata/annotations/{key.replace('/', '~1')}", "value": value})]
+    return [_encode({"op": "add", "path": "/metadata/annotations", "value": {key: value}})]
+
+
+def _is_pinned(decision: Decision) -> bool:
+    return decision.reason is Reason.PIN_WRITTEN
+
+
+def _annotate(
+    subject: Subject, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int, warnings: list[str]
+) -> list[bytes]:
     wanted = entries(decisions)
     present = read(subject.annotations).images if subject.annotations else NOTHING.images
     if not wanted:
@@ -256,7 +318,11 @@ def _annotate(subject: Subject, decisions: Sequence[Decision], sealer: Sealer, m
         return [_encode({"op": "remove", "path": _POINTER_OF_IMAGES})] if stands else []
     if present and say_the_same(wanted, present):
         return []
-    text = written(wanted, subject, sealer, milliseconds)
+    text = images_written(wanted, subject, sealer, milliseconds)
+    if not fits(subject.annotations, IMAGES, text):
+        # The Pod comes first: with one annotation more the API server would refuse it.
+        warnings.append(f"moorage: the annotations have no room for {IMAGES}: left out")
+        return []
     if subject.annotations:
         return [_encode({"op": "add", "path": _POINTER_OF_IMAGES, "value": text})]
     return [_encode({"op": "add", "path": "/metadata/annotations", "value": {IMAGES: text}})]
@@ -289,7 +355,7 @@ def _audit(decisions: Iterable[Decision]) -> dict[str, str]:
     return {"images": _encode(told).decode()} if told else {}
 
 
-_WARNS = frozenset({Reason.NOT_A_REFERENCE, Reason.NAMED_BY_HAND, Reason.STALE})
+_WARNS = frozenset({Reason.NOT_A_REFERENCE, Reason.NAMED_BY_HAND, Reason.STALE, Reason.TAG_MOVED})
 
 
 def warning_of(decision: Decision) -> str:
@@ -303,6 +369,14 @@ def warning_of(decision: Decision) -> str:
     said = next((sentence(note) for note in reversed(decision.trace) if note[0] is decision.reason), "")
     text = f"moorage: {slot.container}: {slot.text} {result} ({decision.reason.value})"
     return f"{text}: {said}"[:_MAX_WARNING] if said else text[:_MAX_WARNING]
+
+
+def _keel_warnings(rollout: Rollout, decisions: Sequence[Decision]) -> list[str]:
+    """Keel names one digest for all containers: it differs where none of them has it."""
+    noted = [note for one in decisions for note in one.trace if note[0] is Reason.KEEL_DIFFERS]
+    if not noted or any(one.digest == rollout.keel for one in decisions):
+        return []
+    return [f"moorage: {rollout.revision.name}: {sentence(noted[0])}"[:_MAX_WARNING]]
 
 
 def _refusal(refused: Sequence[Decision]) -> str:

@@ -1,18 +1,33 @@
 """The ladder: from a step to its decision, top to bottom as the docs tell it. It asks and is told; it never looks itself."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import assert_never
 
 import msgspec
 
 from webhook.core.annotation import source_of
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, Known, NotAsked
+from webhook.core.ask import (
+    Absent,
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskPin,
+    AskSibling,
+    AskStanding,
+    Fact,
+    Failed,
+    Known,
+    NotAsked,
+)
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.guard import Guarded, judge
+from webhook.core.notes import found_note, trouble_of
+from webhook.core.pinning import Pinning, pin
 from webhook.core.plan import Keep, Settle, Step
-from webhook.core.reason import Note, Reason
+from webhook.core.reason import Note, Reason, Trace
 from webhook.core.reference import BadReference, Reference
-from webhook.core.rules import UPSTREAM_ITSELF
+from webhook.core.siblings import selector_of
+from webhook.core.subject import Owner
 from webhook.core.targets import Target
 
 Asking = Generator[Ask, Fact, Decision]
@@ -21,21 +36,23 @@ _REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOC
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A digest, where it came from, and whether the upstream gave it to this Pod's own credentials."""
+    """A digest, where it came from, whether the upstream gave it to this Pod's own credentials, and how it was found."""
 
     digest: str
     source: Source
     proven: bool
-    note: Note
+    notes: Trace
 
 
-def settle(step: Step) -> Asking:
+def settle(step: Step | Pinning) -> Asking:
     """The decision for one slot; what it needs to know it yields as an Ask and is sent a Fact."""
     match step:
         case Keep():
             return step.decision
         case Guarded():
             return (yield from judge(step))
+        case Pinning():
+            return (yield from pin(step))
         case Settle():
             decision = yield from _settle(step)
             # A slot that already names a target and does not come out of its rule is a name written by hand.
@@ -53,88 +70,93 @@ def _settle(step: Settle) -> Asking:
     if isinstance(found, Decision):
         return found
     if step.rule.write == "record":
-        return _decide(step, Action.RECORDED, Reason.RECORDED, found, (found.note,))
+        return _decide(step, Action.RECORDED, Reason.RECORDED, found, found.notes)
     pinned = step.image.pinned(found.digest, keep_tag=step.rule.write == "tagAndDigest")
     return (yield from _place(step, pinned, found))
 
 
 def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
-    """The digest: in the image, locked, ours from a moment ago, pinned on the rollout, or the upstream's."""
+    """The digest: in the image, locked, ours from a moment ago, the rollout's, or the upstream's."""
     image = step.image
     if image.digest is not None:
-        return Found(image.digest, Source.GIVEN, False, (Reason.GIVEN,))
+        return Found(image.digest, Source.GIVEN, False, ((Reason.GIVEN,),))
     if step.locked:
-        return Found(step.locked, Source.LOCKED, False, (Reason.LOCKED, step.slot.text, step.locked))
+        return Found(step.locked, Source.LOCKED, False, ((Reason.LOCKED, step.slot.text, step.locked),))
     if step.prior is not None:
         source = source_of(step.prior)
-        return Found(
-            step.prior.digest, source, True, _found_note(step.slot.text, step.prior.digest, source, "our seal")
-        )
+        note = _found_note(step.slot.text, step.prior.digest, source, "our seal")
+        return Found(step.prior.digest, source, True, (note,))
+    notes: list[Note] = []
     owner = step.subject.owner
     if step.rule.pin == "rollout" and owner is not None and owner.uid:
-        fact = yield AskPin(owner, step.subject.namespace, step.slot.text)
-        if isinstance(fact, Known):
-            source = Source(fact.source)
-            return Found(fact.digest, source, True, _found_note(step.slot.text, fact.digest, source, owner.name))
-    fact = yield AskDigest(_upstreams(step), step.subject.audience, step.since)
+        found = yield from _of_rollout(step, owner, notes)
+        if found is not None:
+            return found
+    fact = yield AskDigest(step.rule.upstreams(image), step.subject.audience, step.since)
     if isinstance(fact, Known):
-        return _from_upstream(step, fact)
-    return _unresolved(step, fact)
+        return _from_upstream(step, fact, notes)
+    return _unresolved(step, fact, notes)
 
 
-def _upstreams(step: Settle, digest: str | None = None) -> tuple[Reference, ...]:
-    image = step.image if digest is None else step.image.pinned(digest)
-    if step.rule.upstream == UPSTREAM_ITSELF:
-        return (image,)
-    return tuple([place.fill(image) for place in step.rule.upstream])
+def _of_rollout(step: Settle, owner: Owner, notes: list[Note]) -> Generator[Ask, Fact, Found | None]:
+    """What the rollout's pin says, else what its Pods run; None when neither says anything that holds."""
+    subject, name = step.subject, step.image.tagged
+    pin = yield AskPin(owner, subject.namespace, name, anew=step.rule.on_reuse == "fresh")
+    found = yield from _believed(step, pin, notes)
+    if found is None:
+        selector = selector_of(subject.labels, owner)
+        sibling = yield AskSibling(owner, subject.namespace, name, selector)
+        found = yield from _believed(step, sibling, notes)
+    return found
 
 
-def _from_upstream(step: Settle, known: Known) -> Found:
+def _believed(step: Settle, fact: Fact, notes: list[Note]) -> Generator[Ask, Fact, Found | None]:
+    """A digest of the rollout, if Moorage vouches for it or the upstream confirms it to this Pod's own credentials."""
+    match fact:
+        case Failed():
+            notes.append((Reason.CLUSTER_NOT_ASKED, fact.what, fact.detail))
+            return None
+        case Absent():
+            notes.extend(fact.notes)
+            return None
+        case Known():
+            notes.extend(fact.notes)
+        case _:
+            return None
+    if fact.is_hint:
+        refusal = yield from _prove(step, step.image.pinned(fact.digest))
+        if refusal is not None:
+            notes.append((Reason.HINT_NOT_CONFIRMED, fact.digest, fact.host, refusal))
+            return None
+    source = Source(fact.source)
+    return Found(fact.digest, source, True, (*notes, _found_note(step.slot.text, fact.digest, source, fact.host)))
+
+
+def _from_upstream(step: Settle, known: Known, notes: list[Note]) -> Found:
     if known.trouble is not None:
         note: Note = (Reason.STALE, known.host, known.trouble.value, known.age)
-        return Found(known.digest, Source.STALE, True, note)
-    note = (
-        Reason.DIGEST_FOUND,
-        step.slot.text,
-        known.digest,
-        known.source,
-        known.host,
-        known.credential,
-        known.milliseconds,
-    )
-    return Found(known.digest, Source(known.source), True, note)
+        return Found(known.digest, Source.STALE, True, (*notes, note))
+    return Found(known.digest, Source(known.source), True, (*notes, found_note(step.slot.text, known)))
 
 
 def _found_note(text: str, digest: str, source: Source, by: str) -> Note:
     return (Reason.DIGEST_FOUND, text, digest, source.value, by, "none", 0.0)
 
 
-def _unresolved(step: Settle, fact: Fact) -> Decision:
+def _unresolved(step: Settle, fact: Fact, notes: Iterable[Note]) -> Decision:
     """No digest: the rule says whether the Pod may start on its tag."""
-    reason, note = _trouble(step, fact)
+    reason, note = trouble_of(step.image, fact)
     if reason is Reason.OFFLINE:
         # Nobody was asked, so nothing failed: show where it would go.
         target = step.rule.targets[0].name if step.rule.targets and step.arm != "pin" else ""
-        return _decide(step, Action.UNCHANGED, reason, None, (note,), target=target)
+        return _decide(step, Action.UNCHANGED, reason, None, (*notes, note), target=target)
     action = Action.REFUSED if step.rule.on_failure == "refuse" else Action.FAILED
-    return _decide(step, action, reason, None, (note,))
-
-
-def _trouble(step: Settle, fact: Fact) -> tuple[Reason, Note]:
-    match fact:
-        case Failed():
-            return fact.reason, (fact.reason, fact.what or step.image.repository, fact.detail)
-        case Absent():
-            return Reason.ABSENT, (Reason.ABSENT, fact.what or str(step.image))
-        case NotAsked():
-            return fact.reason, (fact.reason,)
-        case _:
-            return Reason.INTERNAL_ERROR, (Reason.INTERNAL_ERROR, type(fact).__name__)
+    return _decide(step, action, reason, None, (*notes, note))
 
 
 def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
     """The nearest target that can serve the image, the upstream itself when none can. `found` is None for tags."""
-    notes: list[Note] = [found.note if found is not None else (Reason.TAG_KEPT,)]
+    notes: list[Note] = list(found.notes) if found is not None else [(Reason.TAG_KEPT,)]
     proof = found is None or found.proven
     passed_over: Reason | None = None
     if step.arm == "pin":
@@ -172,7 +194,7 @@ def _stay(
 
 def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
     """Ask the upstream to confirm a digest that it did not name itself; None when it does, else why not."""
-    fact = yield AskDigest(_upstreams(step, image.digest), step.subject.audience)
+    fact = yield AskDigest(step.rule.upstreams(image), step.subject.audience)
     match fact:
         case Known():
             return None
@@ -180,7 +202,7 @@ def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
             # Only a dry run is offline: it shows what admission does once the upstream confirms.
             return None
         case _:
-            return _trouble(step, fact)[0].value
+            return trouble_of(image, fact)[0].value
 
 
 def _at(step: Settle, target: Target, image: Reference) -> Reference | Note:

@@ -26,6 +26,10 @@ MAX_ANNOTATIONS: Final = 256 * 1024
 
 _KEY: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,47})\.([0-9]{1,15})", re.ASCII)
 _MAX_NOTES: Final = 3
+_MAX_FRAME: Final = 256
+"""Bytes of a pin besides its entries: key, braces, uid, seal."""
+_MAX_ENTRY: Final = 144
+"""Bytes of an entry besides its name: a sha512 and what JSON puts around."""
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -97,6 +101,11 @@ def fits(annotations: Mapping[str, str], key: str, value: str) -> bool:
     """Whether an object with these annotations can take one more: with too many the API server refuses the object."""
     size = sum(len(name.encode()) + len(text.encode()) for name, text in annotations.items() if name != key)
     return size + len(key.encode()) + len(value.encode()) <= MAX_ANNOTATIONS
+
+
+def has_room(annotations: Mapping[str, str], names: Iterable[str]) -> bool:
+    """Whether a pin of these images is sure to fit."""
+    return fits(annotations, "", "x" * (_MAX_FRAME + sum(len(name) + _MAX_ENTRY for name in names)))
 
 
 def _read(revision: Revision, sealer: Sealer) -> Iterator[Pin | Note]:

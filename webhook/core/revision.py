@@ -30,7 +30,7 @@ JOB: Final = Kind("Job", "batch", "jobs")
 KINDS: Final[Mapping[str, Kind]] = {kind.resource: kind for kind in (REPLICA_SET, CONTROLLER_REVISION, JOB)}
 """By resource, as a review names it."""
 
-_KEPT_BY: Final[Mapping[tuple[str, str], Kind]] = {
+KEPT_BY: Final[Mapping[tuple[str, str], Kind]] = {
     ("apps", "ReplicaSet"): REPLICA_SET,
     ("apps", "StatefulSet"): CONTROLLER_REVISION,
     ("apps", "DaemonSet"): CONTROLLER_REVISION,
@@ -85,7 +85,7 @@ class Place(msgspec.Struct, frozen=True):
 def place_of(owner: Owner, namespace: str) -> Place | None:
     """The revision that stands for a Pod's rollout; None where siblings have to decide: a bare ReplicaSet, a
     ReplicationController, owners of other kinds."""
-    kind = _KEPT_BY.get((owner.group, owner.kind))
+    kind = KEPT_BY.get((owner.group, owner.kind))
     if kind is JOB:
         return Place(JOB, namespace, owner.name, JOB_HASH, uid=owner.uid)
     if kind is None or not owner.hash:

@@ -66,6 +66,10 @@ class Rule(msgspec.Struct, frozen=True):
         hosts = [pattern.partition("/")[0] for pattern in self.images.patterns if not pattern.startswith("!")]
         return None if not hosts or any("*" in host or "?" in host for host in hosts) else tuple(dict.fromkeys(hosts))
 
+    def upstreams(self, image: Reference) -> tuple[Reference, ...]:
+        """The image at each registry that is asked for it, in order."""
+        return (image,) if self.upstream == UPSTREAM_ITSELF else tuple([place.fill(image) for place in self.upstream])
+
     def failing_key(self, image: Reference, namespace: str, container: str, labels: Mapping[str, str]) -> str | None:
         """The first key of the rule, after `images`, that does not fit; None when all do."""
         if not self.tags.matches(image.floating):
