@@ -63,6 +63,10 @@ class World:
         }
 
 
+def pinned(digest: str, source: str = "pin", at: int = NOON, **more: Any) -> Known:
+    return Known(digest, source, OWNER.name, at=at, **more)
+
+
 def pin_ask(**change: Any) -> AskPin:
     return msgspec.structs.replace(AskPin(OWNER, "shop", NAME), **change)
 
@@ -75,7 +79,7 @@ async def test_the_pin_is_read_once_and_remembered() -> None:
     world.replica_set()
     assert world.pins.peek(pin_ask()) is None
     fact = await world.pins.fetch(pin_ask(), deadline=soon())
-    assert fact == Known(D, "pin", OWNER.name)
+    assert fact == pinned(D)
     world.clock.forward(MINUTE - 1)
     assert world.pins.peek(pin_ask()) == fact
     assert world.api.asked == [PATH]
@@ -85,7 +89,7 @@ async def test_five_hundred_pods_at_once_take_one_reading() -> None:
     world = World()
     world.replica_set()
     facts = await asyncio.gather(*(world.pins.fetch(pin_ask(), deadline=soon()) for _ in range(500)))
-    assert set(facts) == {Known(D, "pin", OWNER.name)}
+    assert set(facts) == {pinned(D)}
     assert world.api.asked == [PATH]
 
 
@@ -97,7 +101,7 @@ async def test_a_pin_that_was_written_anew_is_seen_within_a_minute() -> None:
     world.replica_set(D, **{key: value})
     world.clock.forward(MINUTE)
     assert world.pins.peek(pin_ask()) is None
-    assert await world.pins.fetch(pin_ask(), deadline=soon()) == Known(E, "pin", OWNER.name)
+    assert await world.pins.fetch(pin_ask(), deadline=soon()) == pinned(E, at=NOON + 3_600_000)
 
 
 async def test_where_a_revision_may_be_pinned_anew_it_is_read_for_every_pod() -> None:
@@ -106,8 +110,8 @@ async def test_where_a_revision_may_be_pinned_anew_it_is_read_for_every_pod() ->
     await world.pins.fetch(pin_ask(), deadline=soon())
     world.replica_set(E)
     assert world.pins.peek(pin_ask(anew=True)) is None
-    assert await world.pins.fetch(pin_ask(anew=True), deadline=soon()) == Known(E, "pin", OWNER.name)
-    assert world.pins.peek(pin_ask()) == Known(E, "pin", OWNER.name)
+    assert await world.pins.fetch(pin_ask(anew=True), deadline=soon()) == pinned(E)
+    assert world.pins.peek(pin_ask()) == pinned(E)
 
 
 async def test_a_name_that_came_back_with_another_uid_has_no_pin() -> None:
@@ -124,7 +128,7 @@ async def test_a_revision_that_is_gone_is_looked_for_again_after_a_moment() -> N
     world.clock.forward(LOST)
     world.replica_set()
     assert world.pins.peek(pin_ask()) is None
-    assert await world.pins.fetch(pin_ask(), deadline=soon()) == Known(D, "pin", OWNER.name)
+    assert await world.pins.fetch(pin_ask(), deadline=soon()) == pinned(D)
 
 
 async def test_an_image_that_is_not_in_the_template_has_no_pin() -> None:
@@ -144,7 +148,7 @@ async def test_owners_without_revision_are_not_looked_up() -> None:
 async def test_a_pin_without_our_seal_is_a_hint() -> None:
     world = World(Sealer((Secret("n" * 32),)))
     world.replica_set()
-    assert await world.pins.fetch(pin_ask(), deadline=soon()) == Known(D, "pin", OWNER.name, is_hint=True)
+    assert await world.pins.fetch(pin_ask(), deadline=soon()) == pinned(D, is_hint=True)
 
 
 TROUBLES = [
@@ -175,7 +179,7 @@ async def test_what_was_read_before_stands_in_while_the_api_server_is_down() -> 
     await world.pins.fetch(pin_ask(), deadline=soon())
     world.clock.forward(24 * 3600)
     world.api.trouble = Answer(0, trouble="down")
-    assert await world.pins.fetch(pin_ask(), deadline=soon()) == Known(D, "pin", OWNER.name)
+    assert await world.pins.fetch(pin_ask(), deadline=soon()) == pinned(D)
 
 
 async def test_a_hanging_api_server_leaves_time_for_the_registry() -> None:
@@ -196,7 +200,7 @@ async def test_an_api_server_that_fails_again_and_again_is_let_be_for_a_while() 
     world.api.trouble = None
     world.replica_set()
     world.clock.forward(11)
-    assert await world.pins.fetch(pin_ask(), deadline=soon()) == Known(D, "pin", OWNER.name)
+    assert await world.pins.fetch(pin_ask(), deadline=soon()) == pinned(D)
 
 
 async def test_one_that_waits_no_longer_does_not_end_the_reading_for_others() -> None:
@@ -209,15 +213,15 @@ async def test_one_that_waits_no_longer_does_not_end_the_reading_for_others() ->
     await settled()
     first.cancel()
     world.api.hold.set()
-    assert await second == Known(D, "pin", OWNER.name)
+    assert await second == pinned(D)
 
 
 async def test_the_oldest_sibling_decides() -> None:
     world = World()
     world.pod("a", E, "2027-01-15T08:00:02Z")
     world.pod("b", D, "2027-01-15T08:00:01Z")
-    assert await world.siblings.fetch(SIBLING, deadline=soon()) == Known(D, "sibling", OWNER.name)
-    assert world.siblings.peek(SIBLING) == Known(D, "sibling", OWNER.name)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
+    assert world.siblings.peek(SIBLING) == pinned(D, source="sibling")
     world.clock.forward(MINUTE)
     assert world.siblings.peek(SIBLING) is None
 
@@ -226,7 +230,7 @@ async def test_a_sealed_sibling_goes_before_an_older_one_without() -> None:
     world = World()
     world.pod("a", E, "2027-01-15T08:00:01Z", by=Sealer((Secret("f" * 32),)))
     world.pod("b", D, "2027-01-15T08:00:02Z")
-    assert await world.siblings.fetch(SIBLING, deadline=soon()) == Known(D, "sibling", OWNER.name)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
 
 
 async def test_pods_of_another_controller_are_no_siblings() -> None:
@@ -240,7 +244,7 @@ async def test_that_there_is_no_sibling_is_not_remembered() -> None:
     assert await world.siblings.fetch(SIBLING, deadline=soon()) == Absent()
     world.pod("a", D)
     assert world.siblings.peek(SIBLING) is None
-    assert await world.siblings.fetch(SIBLING, deadline=soon()) == Known(D, "sibling", OWNER.name)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"images":{"containers/app":{"from":"Not An Image","digest":"x"}}}'])

@@ -255,7 +255,7 @@ def _sibling(ask: Ask) -> AskSibling:
 
 
 def _known(pinned: Pinned, source: str, by: str, notes: Trace = ()) -> Known:
-    return Known(pinned.digest, source, by, is_hint=not pinned.sealed, notes=notes)
+    return Known(pinned.digest, source, by, is_hint=not pinned.sealed, notes=notes, at=pinned.at)
 
 
 def _revision(place: Place, metadata: _Metadata) -> Revision:

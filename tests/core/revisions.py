@@ -11,7 +11,7 @@ from tests.core.world import NOON, PRIVATE, SEALER, Answer, decide
 from webhook.core.admission import decode, encode, untouched
 from webhook.core.decision import Decision
 from webhook.core.pinning import plan_pins
-from webhook.core.pins import Judged, judge
+from webhook.core.pins import judge
 from webhook.core.revision import KINDS, Revision
 from webhook.core.rules import Rule, RuleSet
 
@@ -84,22 +84,20 @@ class Admitted:
         self.warnings: list[str] = response.get("warnings", [])
         self.allowed: bool = response["allowed"]
 
-    def judged(self, resource: str) -> Judged:
-        """Which pins hold on the object as it is created."""
+    def judged(self, resource: str) -> dict[str, str]:
+        """Which digests hold on the object as it is created, under our seal."""
         metadata = self.made["metadata"]
         name = _HASHES.get(resource, HASH)
-        return judge(
-            Revision(
-                KINDS[resource].name,
-                "shop",
-                metadata["name"],
-                name,
-                metadata.get("uid", "uid-1"),
-                NOON,
-                metadata.get("annotations", {}),
-            ),
-            SEALER,
+        revision = Revision(
+            KINDS[resource].name,
+            "shop",
+            metadata["name"],
+            name,
+            metadata.get("uid", "uid-1"),
+            NOON,
+            metadata.get("annotations", {}),
         )
+        return {key: one.digest for key, one in judge(revision, SEALER).images.items() if one.sealed}
 
 
 def admit(

@@ -18,7 +18,8 @@ _ACTS = frozenset({Action.REWRITTEN, Action.PINNED, Action.RECORDED})
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """What was done to one slot. `from` is the author's text."""
+    """What was done to one slot. `from` is the author's text; `at` (unix milliseconds) is when the upstream named the
+    digest, where that was long before the annotation."""
 
     from_: str = msgspec.field(name="from")
     digest: str = ""
@@ -26,6 +27,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     rule: str = ""
     source: str = ""
     arm: str = ""
+    at: int = 0
 
 
 class Images(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +68,7 @@ def is_ours(images: Images, namespace: str, owner: str, sealer: Sealer) -> bool:
 def entries(decisions: Iterable[Decision]) -> dict[str, Entry]:
     """What the annotation has to say about these decisions."""
     return {
-        key_of(one.slot): Entry(one.slot.text, one.digest, one.target, one.rule, one.source.value, one.arm)
+        key_of(one.slot): Entry(one.slot.text, one.digest, one.target, one.rule, one.source.value, one.arm, one.at)
         for one in decisions
         if one.action in _ACTS
     }
@@ -75,7 +77,7 @@ def entries(decisions: Iterable[Decision]) -> dict[str, Entry]:
 def say_the_same(one: Mapping[str, Entry], other: Mapping[str, Entry]) -> bool:
     """Whether two annotations tell the same, wherever their digests came from."""
     return one.keys() == other.keys() and all(
-        msgspec.structs.replace(entry, source="") == msgspec.structs.replace(other[key], source="")
+        msgspec.structs.replace(entry, source="", at=0) == msgspec.structs.replace(other[key], source="", at=0)
         for key, entry in one.items()
     )
 

@@ -69,7 +69,8 @@ class Known(msgspec.Struct, frozen=True, gc=False):
 
     `source` is one of fresh, cached, stale, pin, sibling; `age` in seconds, of a stale answer; `host` that answered; `credential` the
     *kind* that was accepted (`anonymous`, `file`, …), never the credential; `trouble` why a stale answer is given.
-    `is_hint` says that nobody vouches for a pin or sibling; `notes` are for the trace.
+    Of a pin or sibling `is_hint` says that nobody vouches for it, `at` when the upstream said so (unix milliseconds);
+    `notes` are for the trace.
     """
 
     digest: str
@@ -83,6 +84,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     trouble: Reason | None = None
     is_hint: bool = False
     notes: Trace = ()
+    at: int = 0
 
 
 class Passed(msgspec.Struct, frozen=True, gc=False):

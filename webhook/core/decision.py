@@ -36,7 +36,8 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     """The outcome for one slot.
 
     `to` is the text that is written, empty when the image stays as it is. `rule` and `target` are names of the
-    configuration, empty when none applies; `arm` is `rewrite` or `pin` where a rule has a percentage, else empty.
+    configuration, empty when none applies; `arm` is `rewrite` or `pin` where a rule has a percentage, else empty; `at` is
+    when the upstream named the digest of a rollout (unix milliseconds).
     """
 
     slot: Slot
@@ -49,6 +50,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     source: Source = Source.NONE
     arm: str = ""
     trace: Trace = ()
+    at: int = 0
 
     @property
     def allows(self) -> bool:

@@ -42,6 +42,7 @@ class Found(msgspec.Struct, frozen=True):
     source: Source
     proven: bool
     notes: Trace
+    at: int = 0
 
 
 def settle(step: Step | Pinning) -> Asking:
@@ -85,7 +86,7 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
     if step.prior is not None:
         source = source_of(step.prior)
         note = _found_note(step.slot.text, step.prior.digest, source, "our seal")
-        return Found(step.prior.digest, source, True, (note,))
+        return Found(step.prior.digest, source, True, (note,), step.prior.at)
     notes: list[Note] = []
     owner = step.subject.owner
     if step.rule.pin == "rollout" and owner is not None and owner.uid:
@@ -129,7 +130,8 @@ def _believed(step: Settle, fact: Fact, notes: list[Note]) -> Generator[Ask, Fac
             notes.append((Reason.HINT_NOT_CONFIRMED, fact.digest, fact.host, refusal))
             return None
     source = Source(fact.source)
-    return Found(fact.digest, source, True, (*notes, _found_note(step.slot.text, fact.digest, source, fact.host)))
+    note = _found_note(step.slot.text, fact.digest, source, fact.host)
+    return Found(fact.digest, source, True, (*notes, note), fact.at)
 
 
 def _from_upstream(step: Settle, known: Known, notes: list[Note]) -> Found:
@@ -261,4 +263,5 @@ def _decide(
         found.source if found is not None else Source.NONE,
         step.arm,
         step.trace + notes,
+        found.at if found is not None else 0,
     )

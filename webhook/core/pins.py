@@ -44,10 +44,12 @@ class Pin(msgspec.Struct, frozen=True):
 
 
 class Pinned(msgspec.Struct, frozen=True, gc=False):
-    """The digest that holds for an image. Without a seal it is a hint, which the upstream has to confirm."""
+    """The digest that holds for an image, named by the upstream `at` (unix milliseconds). Without a seal it is a hint,
+    which the upstream has to confirm."""
 
     digest: str
     sealed: bool
+    at: int = 0
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -87,7 +89,7 @@ def judge(revision: Revision, sealer: Sealer) -> Judged:
                 held[name] = max(held.get(name, (False, -1, "")), (outcome.sealed, outcome.time, digest))
         elif len(ignored) < _MAX_NOTES:
             ignored.append(outcome)
-    return Judged({name: Pinned(digest, sealed) for name, (sealed, _, digest) in held.items()}, tuple(ignored))
+    return Judged({name: Pinned(digest, sealed, at) for name, (sealed, at, digest) in held.items()}, tuple(ignored))
 
 
 def needs_seal(revision: Revision, sealer: Sealer) -> bool:

@@ -43,7 +43,7 @@ def selector_of(labels: Mapping[str, str], owner: Owner) -> str:
 
 def decide(siblings: Iterable[Sibling], owner: Owner, namespace: str, sealer: Sealer) -> Mapping[str, Pinned]:
     """By image name, the digest that the oldest sibling runs; one under our seal goes before any other."""
-    found: dict[str, tuple[bool, int, str, str]] = {}
+    found: dict[str, tuple[bool, int, str, str, int]] = {}
     for sibling in siblings:
         images = read(sibling.annotations)
         sealed = is_ours(images, namespace, owner.uid, sealer)
@@ -52,6 +52,6 @@ def decide(siblings: Iterable[Sibling], owner: Owner, namespace: str, sealer: Se
             if isinstance(image, BadReference) or image.digest is not None or not is_digest(entry.digest):
                 continue
             name = image.tagged
-            one = (not sealed, sibling.created, sibling.name, entry.digest)
+            one = (not sealed, sibling.created, sibling.name, entry.digest, entry.at or images.time)
             found[name] = min(found.get(name, one), one)
-    return {name: Pinned(digest, not unsealed) for name, (unsealed, _, _, digest) in found.items()}
+    return {name: Pinned(digest, not unsealed, at) for name, (unsealed, _, _, digest, at) in found.items()}

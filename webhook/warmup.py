@@ -1,0 +1,106 @@
+"""What running Pods show: before it is ready, a server learns the last digest of each tag, so that a restart during an
+outage of the registry loses nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from webhook.core.annotation import is_ours, owner_of, read
+from webhook.core.ask import AskDigest
+from webhook.core.reference import BadReference, is_digest, parsed
+from webhook.core.rules import RuleSet
+from webhook.core.seal import Sealer
+from webhook.core.subject import Metadata, PodSpec, Slot, Subject, subject_of_pod
+from webhook.core.subject import Pod as PodParts
+
+WITHIN: Final = 10.0
+"""Seconds: what is not learnt by then is left."""
+PODS: Final = "/api/v1/pods"
+
+
+class Api(Protocol):
+    """Who lists: `webhook.kube.Kube`."""
+
+    def pages(
+        self, path: str, *, deadline: float, query: Mapping[str, str] | None = ...
+    ) -> AsyncIterator[list[msgspec.Raw]]:
+        """The items of a list, page by page."""
+
+
+class Memory(Protocol):
+    """Who remembers: `webhook.resolver.Resolver`."""
+
+    def remember(self, ask: AskDigest, digest: str, *, age: float = ...) -> bool:
+        """Take in a digest that was true so many seconds ago."""
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """How many Pods were looked at, and how many tags were learnt."""
+
+    pods: int
+    tags: int
+
+
+class _Pod(msgspec.Struct):
+    metadata: Metadata
+    spec: PodSpec
+
+
+_pod: Final = msgspec.json.Decoder(_Pod)
+
+
+async def warm(
+    api: Api, rules: RuleSet, sealer: Sealer, memory: Memory, *, milliseconds: int, within: float = WITHIN
+) -> Learnt:
+    """Look at all Pods. `milliseconds` is the wall clock.
+
+    Raises:
+        ListBroke: the API server does not give them; what came before counts.
+    """
+    newest: dict[AskDigest, tuple[int, str]] = {}
+    pods = 0
+    try:
+        async for page in api.pages(PODS, deadline=asyncio.get_running_loop().time() + within):
+            pods += len(page)
+            for item in page:
+                for ask, moment, digest in _shown(item, rules, sealer):
+                    newest[ask] = max(newest.get(ask, (0, "")), (moment, digest))
+    finally:
+        tags = sum(
+            memory.remember(ask, digest, age=max(0.0, (milliseconds - moment) / 1000))
+            for ask, (moment, digest) in newest.items()
+        )
+    return Learnt(pods, tags)
+
+
+def _shown(item: msgspec.Raw, rules: RuleSet, sealer: Sealer) -> Iterator[tuple[AskDigest, int, str]]:
+    """Of a Pod that Moorage changed: what would be asked for its images, and when the upstream said what. Only what is
+    under our seal: an author may write anything."""
+    try:
+        pod = _pod.decode(item)
+    except msgspec.MsgspecError:
+        return
+    namespace = pod.metadata.namespace or ""
+    images = read(pod.metadata.annotations or {})
+    if not images.images:
+        return
+    subject = subject_of_pod(PodParts(pod.metadata, pod.spec), namespace)
+    if not is_ours(images, namespace, owner_of(subject), sealer):
+        return
+    for key, entry in images.images.items():
+        ask = _ask(key, entry.from_, subject, rules)
+        if ask is not None and is_digest(entry.digest):
+            yield ask, entry.at or images.time, entry.digest
+
+
+def _ask(key: str, text: str, subject: Subject, rules: RuleSet) -> AskDigest | None:
+    image = parsed(text)
+    if isinstance(image, BadReference) or image.digest is not None:
+        return None
+    field, _, container = key.partition("/")
+    rule, _ = rules.first_match(subject, Slot("", field, container, text, image), image)
+    if rule is None:
+        return None
+    return AskDigest(rule.upstreams(image), subject.audience)
