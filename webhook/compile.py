@@ -269,4 +269,4 @@ def _templates(settings: written.Configuration, findings: Findings) -> dict[str,
 
 
 def _resolving(one: written.Resolving) -> Resolving:
-    return Resolving(one.fresh, one.stale, one.not_found, min(DENIED, one.not_found), one.budget, one.entries)
+    return Resolving(one.fresh, one.stale, one.not_found, min(DENIED, one.not_found), one.budget, one.entries, one.pins)

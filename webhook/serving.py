@@ -6,17 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 import msgspec
 
 from webhook.config import BadConfiguration, Loaded, load
+from webhook.core.seal import Sealer
 from webhook.desk import Desk
 from webhook.reload import watch
 from webhook.server import Listen, Server
 from webhook.telemetry import Log, Telemetry
 from webhook.tls import BadCertificate, Pair, read, self_signed, utc_now
-from webhook.wiring import Assembly, sealer_from
+from webhook.wiring import Assembly, Cluster, sealer_from
+
+IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
+"""The kubelet sets it in every Pod."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -38,6 +42,8 @@ class Options(msgspec.Struct, frozen=True):
     log_format: str = "json"
     log_level: str = "info"
     lane: bool = True
+    kube: str = "auto"
+    kubeconfig: Path | None = None
 
 
 class BadOptions(ValueError):
@@ -65,7 +71,9 @@ class Service:
         options = self._options
         pair = self._first_pair()
         try:
-            assembly = self._assembly = Assembly(self.telemetry, sealer_from(options.seal_key_file))
+            sealer = sealer_from(options.seal_key_file)
+            cluster = self._cluster(sealer)
+            assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
         except ValueError as bad:
             raise BadOptions(str(bad)) from None
@@ -87,6 +95,7 @@ class Service:
             lane=options.lane,
         )
         self._in_force(self._loaded)
+        await assembly.warm(self._loaded)
         # What start-up made stays for good: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -97,6 +106,8 @@ class Service:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            if cluster is not None:
+                await cluster.aclose()
 
     async def reload(self) -> None:
         """Load configuration and certificate again; what is broken leaves the last good one in force."""
@@ -127,6 +138,19 @@ class Service:
             await self.server.swap(pair)
         except BadCertificate as bad:
             self.telemetry.log.write("error", "certificate not loaded", problem=str(bad))
+
+    def _cluster(self, sealer: Sealer) -> Cluster | None:
+        """The cluster of the kubeconfig, else the one this Pod runs in, else none."""
+        options = self._options
+        inside = IN_CLUSTER in self._environ
+        if options.kube == "off" or (options.kubeconfig is None and not inside):
+            return None
+        from webhook.kube import Kube, NoCluster  # noqa: PLC0415 - a process without a cluster does without it
+
+        try:
+            return Cluster(Kube.connect(options.kubeconfig, in_cluster=options.kubeconfig is None), sealer)
+        except NoCluster as none:
+            raise BadOptions(f"{none}; --kube off does without a cluster") from None
 
     def _load(self) -> Loaded:
         return load(

@@ -310,6 +310,8 @@ class Resolving(Settings):
     """The longest that an admission may take."""
     entries: int = Field(default=10_000, ge=1, le=10_000_000)
     """How many answers are kept."""
+    pins: Duration = 60.0
+    """How long a rollout's pin is used before its revision is read again at the API server."""
     proxy: Proxy | None = None
     """Proxy for all registries that name none."""
     ca: str | None = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook.config import Loaded
-from webhook.core.ask import AskDigest, AskHeld, AskPin, AskStanding, Oracle
+from webhook.core.ask import AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Oracle
 from webhook.core.reason import Reason
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
@@ -19,6 +19,7 @@ from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
     from webhook.credentials.source import Credentials, Provider
+    from webhook.kube import Kube
     from webhook.registry import RegistryClient
     from webhook.resolver import Resolver
     from webhook.telemetry import Telemetry
@@ -65,7 +66,7 @@ class Laptop(msgspec.Struct):
 def offline(loaded: Loaded) -> Laptop:
     """Rules and targets, and nobody to ask. Imports no HTTP."""
     asked = Unasked(Reason.OFFLINE)
-    oracles: dict[type, Oracle] = {AskDigest: asked, AskHeld: asked, AskStanding: asked, AskPin: asked}
+    oracles: dict[type, Oracle] = dict.fromkeys((AskDigest, AskHeld, AskStanding, AskPin, AskSibling), asked)
     engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id)
     return Laptop(engine, time.monotonic())
 
@@ -107,6 +108,7 @@ def _oracles(
     providers: Mapping[str, "Provider"],
     memories: "Memories",
     observe: Callable[[str, str], None] | None = None,
+    cluster: "Cluster | None" = None,
 ) -> "tuple[dict[type, Oracle], Resolver, Credentials]":
     from webhook.credentials.source import Credentials
     from webhook.holdings import Holdings
@@ -131,8 +133,37 @@ def _oracles(
         ),
         AskStanding: no_cluster,
         AskPin: no_cluster,
+        AskSibling: no_cluster,
     }
+    if cluster is not None:
+        oracles |= cluster.oracles(loaded)
     return oracles, resolver, credentials
+
+
+class Cluster:
+    """A cluster that can be asked: what was read of its rollouts outlives a reload."""
+
+    def __init__(self, kube: "Kube", sealer: Sealer) -> None:
+        from webhook.revisions import Rollouts
+
+        self.kube = kube
+        self._sealer = sealer
+        self._rollouts = Rollouts(time.monotonic)
+
+    def oracles(self, loaded: Loaded) -> dict[type, Oracle]:
+        """Who answers for pins and siblings under this configuration."""
+        from webhook.revisions import Pins, Siblings
+
+        books, remembered = self._rollouts, loaded.resolving.pins
+        return {
+            AskPin: Pins(self.kube, books.pins, self._sealer, remembered=remembered),
+            AskSibling: Siblings(self.kube, books.siblings, self._sealer, remembered=remembered),
+        }
+
+    async def aclose(self) -> None:
+        """End the work that is under way."""
+        await self._rollouts.aclose()
+        self.kube.close()
 
 
 class Memories:
@@ -155,13 +186,15 @@ class Memories:
 class Assembly:
     """The parts of a serving process that outlive a reload, and the engine made of them for each configuration."""
 
-    def __init__(self, telemetry: "Telemetry", sealer: Sealer) -> None:
+    def __init__(self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None) -> None:
         self._telemetry = telemetry
         self._sealer = sealer
+        self._cluster = cluster
         self._memories = Memories(ENTRIES)
         self._closing: set[asyncio.Task[None]] = set()
         self._close: Callable[[], None] = lambda: None
         self._credentials: Credentials | None = None
+        self._resolver: Resolver | None = None
         telemetry.watch_breakers(self._open_breakers)
 
     def engine(self, loaded: Loaded) -> Engine:
@@ -179,7 +212,9 @@ class Assembly:
             task.add_done_callback(self._closing.discard)
 
         self._close = close_later
-        oracles, _, self._credentials = _oracles(loaded, client, {}, self._memories, self._telemetry.resolution)
+        oracles, self._resolver, self._credentials = _oracles(
+            loaded, client, {}, self._memories, self._telemetry.resolution, self._cluster
+        )
         return Engine(
             loaded.rules,
             oracles,
@@ -198,6 +233,23 @@ class Assembly:
             count(host if host in literal else OTHER, method, code, seconds)
 
         return observe
+
+    async def warm(self, loaded: Loaded) -> None:
+        """Learn from running Pods what was known before a restart."""
+        from webhook.kube import ListBroke
+        from webhook.warmup import warm
+
+        if self._cluster is None or self._resolver is None:
+            return
+        log = self._telemetry.log
+        try:
+            learnt = await warm(
+                self._cluster.kube, loaded.rules, self._sealer, self._resolver, milliseconds=CLOCKS.wall()
+            )
+        except ListBroke as broke:
+            log.write("warning", "nothing learnt from running Pods", problem=str(broke))
+        else:
+            log.write("info", "learnt from running Pods", pods=learnt.pods, tags=learnt.tags)
 
     def refresh_credentials(self) -> None:
         """Read the operator's docker configs again."""

@@ -62,8 +62,11 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="Log lines for programs or for people.")] = LogFormat.JSON,
     log_level: Annotated[LogLevel, typer.Option(help="The least that is logged.")] = LogLevel.INFO,
     kube: Annotated[
-        Kube, typer.Option(help="Read the cluster, if there is one. This version reads none either way.")
+        Kube, typer.Option(help="Read the cluster of --kubeconfig, else the one this runs in, if any; or none.")
     ] = Kube.AUTO,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="How to reach a cluster from outside.")
+    ] = None,
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
     import os
@@ -76,7 +79,6 @@ def serve(
     from webhook.tls import BadCertificate
 
     chosen = common.choices(config, rule, variable, "4s", None)
-    del kube
     try:
         options = Options(
             chosen.config,
@@ -94,6 +96,8 @@ def serve(
             seconds(drain),
             log_format.value,
             log_level.value,
+            kube=kube.value,
+            kubeconfig=kubeconfig,
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())

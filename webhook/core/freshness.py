@@ -23,7 +23,8 @@ NEVER: Final = float("-inf")
 
 
 class Resolving(msgspec.Struct, frozen=True, gc=False):
-    """`resolving:` of the configuration; times in seconds. `denied` is how long a 401 or 403 is believed."""
+    """`resolving:` of the configuration; times in seconds. `denied` is how long a 401 or 403 is believed, `pins` how long
+    what was read of a rollout."""
 
     fresh: float = 30.0
     stale: float = 86_400.0
@@ -31,6 +32,7 @@ class Resolving(msgspec.Struct, frozen=True, gc=False):
     denied: float = 5.0
     budget: float = 4.0
     entries: int = 10_000
+    pins: float = 60.0
 
 
 class Age(Enum):
