@@ -1,8 +1,8 @@
 """Where deciding meets the doors: drives each slot's ladder from memory at once, or in a task that may wait."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,8 @@ from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.subject import Subject
 from webhook.recall import Heard, Outcome, Recall
+
+Concluded = TypeVar("Concluded")
 
 LATE = 0.05
 """Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
@@ -122,6 +124,18 @@ class Engine:
         steps = self._plan(subject, since) if may_change else guard_only(subject, self.rules)
         decisions, asking = self._advance([settle(step) for step in steps])
         return tuple(await self._finish(decisions, asking, deadline) if asking else [one for one in decisions if one])
+
+    async def conclude(self, asking: Generator[Ask, Fact, Concluded], *, deadline: float) -> Concluded:
+        """What a generator of questions comes to, by the absolute loop time `deadline`."""
+        try:
+            ask = next(asking)
+            while True:
+                oracle = self._oracles[type(ask)]
+                fact = oracle.peek(ask)
+                ask = asking.send(fact if fact is not None else await oracle.fetch(ask, deadline=deadline))
+        except StopIteration as done:
+            outcome: Concluded = done.value
+            return outcome
 
     def _begin(self, review: Review, started: float) -> bytes | Waiting:
         subject = review.subject

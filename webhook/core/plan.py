@@ -102,7 +102,7 @@ def _settle_again(
         return None
     original = msgspec.structs.replace(slot, text=entry.from_, image=asked)
     rule, trace = rules.first_match(subject, original, asked)
-    if rule is None or slot.text not in _outcomes(rule, asked, entry.digest):
+    if rule is None or slot.text not in outcomes(rule, asked, entry.digest):
         return None
     step = _guard_or(slot, subject, rules, Reason.PLACED)
     return Settle(
@@ -119,7 +119,7 @@ def _settle_again(
     )
 
 
-def _outcomes(rule: Rule, image: Reference, digest: str) -> Iterator[str]:
+def outcomes(rule: Rule, image: Reference, digest: str) -> Iterator[str]:
     """All texts that this rule can write for an image with this digest."""
     yield str(image)
     for keep_tag in (False, True):

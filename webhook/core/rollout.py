@@ -31,6 +31,9 @@ KEEL: Final = "keel.sh/digest"
 """Where Keel says what it rolled out last; the controllers copy it from the workload to its revisions."""
 
 
+_ENDED: Final = frozenset({"Complete", "Failed", "Suspended"})
+
+
 class Event(Enum):
     """What happens to a revision."""
 
@@ -55,6 +58,17 @@ class _Metadata(Metadata, rename="camel"):
 class _Spec(msgspec.Struct):
     template: Pod | None = None
     suspend: bool | None = None
+    replicas: int | None = None
+
+
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
+
+
+class _Status(msgspec.Struct):
+    replicas: int = 0
+    conditions: list[_Condition] | None = None
 
 
 class _Data(msgspec.Struct):
@@ -68,6 +82,18 @@ class Stored(msgspec.Struct):
     spec: _Spec | None = None
     data: msgspec.Raw = msgspec.Raw(b"null")
     revision: int = 0
+    status: _Status = msgspec.field(default_factory=_Status)
+
+    @property
+    def has_pods(self) -> bool:
+        """Whether a ReplicaSet has or wants Pods."""
+        return self.status.replicas > 0 or (self.spec is not None and bool(self.spec.replicas))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether a Job starts no more Pods."""
+        conditions = self.status.conditions or ()
+        return any(one.type in _ENDED and one.status == "True" for one in conditions)
 
 
 _data: Final = msgspec.json.Decoder(_Data | None)
@@ -82,21 +108,41 @@ def read(
         msgspec.ValidationError: the template has an unexpected shape.
     """
     event = _event(kind, operation, new, old)
-    name = _hash(kind, new)
-    if event is None or not name:
+    if event is None:
         return None
-    template = _template(kind, new)
-    if template is None or template.spec is None:
-        return None
-    metadata = new.metadata
     # A copied pin that is nearly too old for this object must not pass for its own.
-    born = milliseconds + NEAR // 2 if event is Event.CREATED else _unix(metadata.creation_timestamp)
-    annotations = metadata.annotations or {}
+    born = milliseconds + NEAR // 2 if event is Event.CREATED else 0
+    found = revision_of(kind, new, namespace, born=born)
+    if found is None:
+        return None
+    revision, subject = found
+    return Rollout(revision, event, revision.annotations.get(KEEL, "")), subject
+
+
+def revision_of(kind: Kind, stored: Stored, namespace: str, *, born: int = 0) -> tuple[Revision, Subject] | None:
+    """A revision and its template as a subject; None for what stands for no rollout. `born` (unix milliseconds) where
+    the API server has not written it yet.
+
+    Raises:
+        msgspec.ValidationError: the template has an unexpected shape.
+    """
+    name = _hash(kind, stored)
+    template = _template(kind, stored)
+    if not name or template is None or template.spec is None:
+        return None
+    metadata = stored.metadata
     owner = owner_of(metadata)
     revision = Revision(
-        kind.name, namespace, metadata.name or "", name, metadata.uid, born, annotations, owner.uid if owner else ""
+        kind.name,
+        namespace,
+        metadata.name or "",
+        name,
+        metadata.uid,
+        born or _unix(metadata.creation_timestamp),
+        metadata.annotations or {},
+        owner.uid if owner is not None else "",
     )
-    return Rollout(revision, event, annotations.get(KEEL, "")), _subject(kind, metadata, template, namespace)
+    return revision, _subject(kind, metadata, template, namespace)
 
 
 def _event(kind: Kind, operation: str, new: Stored, old: Stored | None) -> Event | None:
