@@ -43,19 +43,25 @@ class FakeApi:
         trouble = await self._trouble(deadline)
         if trouble is not None:
             return trouble
-        place = f"{path}/{body['metadata']['name']}" if method == "POST" else path
+        place = path if method != "POST" else f"{path}/{_name(body['metadata'], self._version)}"
         there = self.objects.get(place)
         if (there is None) is not (method == "POST"):
             return Answer(409 if there is not None else 404)
         if method == "DELETE":
+            wanted = body.get("preconditions", {}).get("uid")
+            if wanted is not None and there is not None and wanted != there["metadata"]["uid"]:
+                return Answer(409)
             del self.objects[place]
             return Answer(200, b"{}")
         new = _merged(there, body) if method == "PATCH" else json.loads(json.dumps(body))
-        given = body["metadata"].get("resourceVersion")
+        given, uid = body["metadata"].get("resourceVersion"), body["metadata"].get("uid")
+        if there is not None and uid is not None and uid != there["metadata"]["uid"]:
+            return Answer(409)
         if there is not None and given is not None and given != there["metadata"]["resourceVersion"]:
             return Answer(409)
         self._version += 1
         new["metadata"]["resourceVersion"] = str(self._version)
+        new["metadata"].setdefault("uid", f"uid-{self._version}" if there is None else there["metadata"].get("uid"))
         self.objects[place] = new
         return Answer(200, json.dumps(new).encode())
 
@@ -87,6 +93,10 @@ class FakeApi:
         every = [one for path, one in sorted(self.objects.items()) if path.startswith(f"{folder}/")]
         fitting = [one for one in every if wanted.items() <= one["metadata"].get("labels", {}).items()]
         return fitting[: int(query.get("limit", "500"))]
+
+
+def _name(metadata: Mapping[str, Any], number: int) -> str:
+    return str(metadata.get("name") or f"{metadata['generateName']}{number}")
 
 
 def _merged(there: Any, patch: Any) -> Any:
