@@ -23,9 +23,9 @@ NOWHERE: Final = ("127.0.0.1", 0)
 class Upstream:
     """A registry that is seen at `host`. What is pushed stays over `stop` and `start`, and is not counted."""
 
-    def __init__(self, proxy: Proxy, folder: Path, program: bytes, passwords: Mapping[str, str]) -> None:
+    def __init__(self, proxy: Proxy, host: str, folder: Path, program: bytes, passwords: Mapping[str, str]) -> None:
         self.proxy = proxy
-        self.host = proxy.host
+        self.host = host
         self._folder = folder
         self._program = program
         self._passwords = passwords
@@ -38,12 +38,17 @@ class Upstream:
         folder: Path,
         *,
         address: str = "127.0.0.1",
+        name: str = "",
         program: bytes = b"runs nowhere",
         passwords: Mapping[str, str] | None = None,
     ) -> Iterator[Self]:
-        """An upstream for as long as the block lasts; `program` is what its images run, `passwords` who may pull."""
-        with Proxy.running(lasting_ports(1)[0], NOWHERE, host=address) as proxy:
-            made = cls(proxy, folder, program, passwords or {})
+        """An upstream for as long as the block lasts, seen at an address of this machine, or at a name of that.
+
+        `program` is what its images run, `passwords` say who may pull.
+        """
+        (port,) = lasting_ports(1)
+        with Proxy.running(port, NOWHERE, host=address) as proxy:
+            made = cls(proxy, f"{name or address}:{port}", folder, program, passwords or {})
             made._run()
             try:
                 yield made
@@ -98,11 +103,19 @@ class Upstream:
         """An outage: connections are refused."""
         self.proxy.shut()
         self._running.close()
+        self._is_running = False
 
     def start(self) -> None:
         """The end of the outage, at the same host and with the same contents."""
         self._run()
         self.proxy.open()
+
+    def mend(self) -> None:
+        """As it was at first, but for what was pushed."""
+        if not self._is_running:
+            self.start()
+        self.proxy.release()
+        self.forget()
 
     def _run(self) -> None:
         """The registry itself, somewhere else each time."""
@@ -117,6 +130,7 @@ class Upstream:
         self._registry = self._running.enter_context(settings)
         host, _, port = self._registry.host.rpartition(":")
         self.proxy.server = (host, int(port))
+        self._is_running = True
 
     def _client(self) -> httpx.Client:
         """Straight to the registry, past the proxy."""

@@ -90,13 +90,23 @@ class Image(msgspec.Struct, frozen=True):
         files = {f"blobs/{digest_of(content).replace(':', '/')}": content for content in (self.manifest, *self.blobs)}
         files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
         files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [top]}).encode()
-        command = ["ctr", "--namespace", "k8s.io", "images", "import", "-"]
-        subprocess.run(command, input=_archive(files), check=True, stdout=subprocess.DEVNULL, timeout=60)
+        _ctr("images", "import", "-", given=_archive(files))
+
+
+def forget_image(name: str) -> None:
+    """Take an image out of this machine's containerd, so that it must be pulled again."""
+    config = _ctr("images", "list", f"name=={name}", "--quiet")
+    _ctr("images", "remove", "--sync", *config.split())
 
 
 def digest_of(content: bytes) -> str:
     """As registries write it."""
     return f"sha256:{sha256(content).hexdigest()}"
+
+
+def _ctr(*words: str, given: bytes = b"") -> str:
+    command = ("ctr", "--namespace", "k8s.io", *words)
+    return subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, timeout=60).stdout.decode()
 
 
 def _descriptor(media_type: str, content: bytes, **more: Any) -> dict[str, Any]:

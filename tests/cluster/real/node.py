@@ -82,6 +82,15 @@ def cluster(cgroup: str, *, logs: Path | None = None) -> Iterator[Running]:
             api.close()
 
 
+def speaks_http(folder: Path, host: str) -> None:
+    """Let containerd reach a registry without TLS, as it does localhost by itself; it looks at each pull."""
+    place = folder / "settings" / "certs.d" / host
+    place.mkdir(parents=True)
+    (place / "hosts.toml").write_text(
+        f'server = "http://{host}"\n[host."http://{host}"]\ncapabilities = ["pull", "resolve"]\n'
+    )
+
+
 def _start_node(processes: Processes, folder: Path, cgroup: str) -> None:
     processes.run(
         "kubelet",
