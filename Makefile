@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-quick check bench docs parts lock clean
+.PHONY: help demo test test-node test-quick check bench docs parts packages cluster lock clean
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -11,12 +11,15 @@ help: ## list the words
 demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this machine
 	$(BIN)/moorage demo
 
-test: check ## everything: checks, and all tests with their real parts
-	$(BIN)/python -m tests.parts
+test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest
+	$(MAKE) test-node
 
-test-quick: $(VENV)/dev.stamp ## tests that need no built parts
-	$(BIN)/python -m pytest -m "not parts"
+test-node: parts ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
+	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
+
+test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
+	$(BIN)/python -m pytest -m "not parts and not cluster"
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .
@@ -32,8 +35,14 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
 	$(BIN)/python -m webhook.reference_pages || true
 
-parts: $(VENV)/dev.stamp ## build the real parts that tests use, once
+parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 10 minutes)
 	$(BIN)/python -m tests.parts
+
+packages: $(VENV)/dev.stamp ## install what the real cluster needs of Debian (as root)
+	$(BIN)/python -m tests.parts.debian
+
+cluster: parts ## a shell in a real cluster with Moorage running, and things to try (as root)
+	$(BIN)/python -m tests.cluster.real $(BIN)/python -m tests.cluster.shell
 
 lock: $(VENV)/dev.stamp ## pin all dependencies anew, with hashes
 	$(BIN)/uv pip compile $(LOCK) -o requirements/run.txt pyproject.toml --group build

@@ -17,7 +17,9 @@ from webhook.core.reason import MEANING, Reason
 TOP: Final = Path(__file__).parents[1]
 PACKAGE: Final = TOP / "webhook"
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
-PAGES: Final = sorted([*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *TOP.glob("*/README.md")])
+PAGES: Final = sorted(
+    [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *TOP.glob("*/README.md"), TOP / "tests/cluster/README.md"]
+)
 
 IO: Final = frozenset(
     {
@@ -126,4 +128,16 @@ def test_each_module_of_the_architecture_is_there() -> None:
 def test_a_make_word_of_each_kind_is_explained() -> None:
     told = subprocess.run(["make", "help"], cwd=TOP, capture_output=True, text=True, check=True).stdout
     words = {line.split()[0] for line in told.splitlines()}
-    assert {"demo", "test", "test-quick", "check", "bench", "docs", "parts", "lock", "clean"} <= words
+    assert {
+        "demo",
+        "test",
+        "test-node",
+        "test-quick",
+        "check",
+        "bench",
+        "docs",
+        "parts",
+        "packages",
+        "cluster",
+    } <= words
+    assert {"lock", "clean"} <= words

@@ -1,6 +1,7 @@
 """The real programs that tests run against: which they are, and where they stand once `make parts` has built them."""
 
 import os
+import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import Final
 import msgspec
 
 _HERE: Final = Path(__file__).parent
+_REAL: Final = _HERE.parent / "cluster" / "real"
 
 
 class Module(msgspec.Struct, frozen=True):
-    """A command of a published Go module, at one version."""
+    """A command of a published Go module, at one version. `minutes` is what building takes on 2 cores."""
 
     package: str
     version: str
+    minutes: int = 1
 
     @property
     def key(self) -> str:
@@ -24,9 +27,11 @@ class Module(msgspec.Struct, frozen=True):
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A Go module of this repository."""
+    """A Go module of this repository. `stamped` names a module whose version the program shall say as its own."""
 
     folder: Path
+    minutes: int = 1
+    stamped: str = ""
 
     @property
     def key(self) -> str:
@@ -37,14 +42,58 @@ class Source(msgspec.Struct, frozen=True):
                 known.update(file.relative_to(self.folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
         return known.hexdigest()[:16]
 
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """What the linker shall write: the version, as Kubernetes' own build does."""
+        if not self.stamped:
+            return ()
+        found = re.search(
+            rf"^\t{re.escape(self.stamped)} (v(\d+)\.(\d+)\.\S+)$", (self.folder / "go.mod").read_text(), re.MULTILINE
+        )
+        if found is None:
+            raise ValueError(f"{self.folder}/go.mod does not require {self.stamped}")
+        told = zip(("gitVersion", "gitMajor", "gitMinor"), found.groups(), strict=True)
+        return tuple(f"-X=k8s.io/component-base/version.{name}={value}" for name, value in told)
 
-PARTS: Final[Mapping[str, Module | Source]] = {
+
+class Joined(msgspec.Struct, frozen=True):
+    """Files of a published Go module, as the documents of one YAML file."""
+
+    module: str
+    version: str
+    files: tuple[str, ...]
+    minutes: int = 0
+
+    @property
+    def key(self) -> str:
+        """Stands for what would be made: the version, and which files."""
+        return f"{self.version}-{sha256(repr(self.files).encode()).hexdigest()[:8]}"
+
+
+Made = Module | Source | Joined
+"""What a part is made from."""
+
+_KWOK: Final = "v0.8.0"
+
+PARTS: Final[Mapping[str, Made]] = {
     "registry": Module("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
     "oracle": Source(_HERE / "oracle"),
+    "crane": Module("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+    "pause": Source(_REAL / "pause"),
+    "kwok": Module("sigs.k8s.io/kwok/cmd/kwok", _KWOK),
+    "kwok-stages": Joined(
+        "sigs.k8s.io/kwok",
+        _KWOK,
+        tuple(
+            f"kustomize/stage/{files}"
+            for files in ("node/fast/node-*", "node/heartbeat-with-lease/node-*", "pod/fast/pod-*")
+        ),
+    ),
+    "cluster": Source(_REAL / "kubernetes", minutes=8, stamped="k8s.io/kubernetes"),
 }
 """Every part that tests need, in one table; a new one is a row."""
 
-YARDSTICKS: Final[Mapping[str, Module | Source]] = {
+YARDSTICKS: Final[Mapping[str, Made]] = {
     "floor": Source(_HERE.parent / "bench" / "floor"),
     "vegeta": Module("github.com/tsenart/vegeta/v12", "v12.12.0"),
 }
@@ -67,7 +116,7 @@ def cache(environ: Mapping[str, str]) -> Path:
     return Path(base, "moorage", "parts")
 
 
-def source_of(name: str) -> Module | Source:
+def source_of(name: str) -> Made:
     """What a part is built from."""
     return PARTS[name] if name in PARTS else YARDSTICKS[name]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import PARTS, MissingPart, Source, cache, part, place
+from tests.parts import PARTS, Joined, MissingPart, Module, Source, cache, part, place
 from tests.parts.__main__ import main
 from tests.parts.golang import version_of
 
@@ -49,7 +49,20 @@ def test_what_is_built_is_not_built_again_and_nothing_is_said(
 
 def test_an_unknown_part_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["nosuch"], {"MOORAGE_PARTS": str(tmp_path)}) == 2
-    assert "no such part: nosuch; there are registry, oracle, floor, vegeta" in capfd.readouterr().err
+    assert "no such part: nosuch; there are registry, oracle, crane, pause, kwok," in capfd.readouterr().err
+
+
+def test_kubernetes_says_the_version_that_it_is_built_from() -> None:
+    made_from = PARTS["cluster"]
+    assert isinstance(made_from, Source)
+    assert made_from.stamps == tuple(
+        f"-X=k8s.io/component-base/version.{name}={value}"
+        for name, value in (("gitVersion", "v1.36.3"), ("gitMajor", "1"), ("gitMinor", "36"))
+    )
+    (kwok, stages) = (PARTS["kwok"], PARTS["kwok-stages"])
+    assert isinstance(kwok, Module)
+    assert isinstance(stages, Joined)
+    assert kwok.version == stages.version
 
 
 def test_a_go_that_does_not_run_counts_as_none(tmp_path: Path) -> None:

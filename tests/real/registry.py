@@ -32,7 +32,7 @@ _LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 
 class RealRegistry:
-    """A running registry. Nothing is kept when it stops."""
+    """A running registry."""
 
     def __init__(self, process: "subprocess.Popen[str]", host: str, client: httpx.Client) -> None:
         self.host = host
@@ -100,12 +100,17 @@ def running(
     tls: Mapping[str, str] | None = None,
     verify: ssl.SSLContext | bool = True,
     login: Callable[[httpx.Request], httpx.Request] | tuple[str, str] | None = None,
+    keep: Path | None = None,
 ) -> Iterator[RealRegistry]:
-    """A registry for as long as the block lasts; `auth` and `tls` are its settings, `login` and `verify` ours."""
+    """A registry for as long as the block lasts; `auth` and `tls` are its settings, `login` and `verify` ours.
+
+    What is pushed is forgotten at the end, unless there is a folder to `keep` it in for the next one.
+    """
+    storage = {"inmemory": {}} if keep is None else {"filesystem": {"rootdirectory": str(keep)}}
     settings: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "info", "accesslog": {"disabled": True}},
-        "storage": {"inmemory": {}, "delete": {"enabled": True}},
+        "storage": {**storage, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0", "secret": "only a test", **({"tls": dict(tls)} if tls else {})},
     }
     if auth is not None:

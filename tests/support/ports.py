@@ -1,7 +1,12 @@
 """Ports of loopback that nobody listens on."""
 
+import random
 import socket
-from contextlib import closing
+from contextlib import ExitStack, closing
+from typing import Final
+
+BESIDE: Final = range(12_000, 30_000)
+"""Neither those that the kernel hands out to callers (32768 and above), nor Kubernetes' node ports (30000 to 32767)."""
 
 
 def free_port() -> int:
@@ -9,3 +14,17 @@ def free_port() -> int:
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
         port: int = probe.getsockname()[1]
     return port
+
+
+def lasting_ports(count: int) -> tuple[int, ...]:
+    """Several, all different, that no caller is given while a server on them is stopped for a while."""
+    with ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            port = random.choice(BESIDE)
+            try:
+                held.enter_context(closing(socket.create_server(("127.0.0.1", port))))
+            except OSError:
+                continue
+            ports.append(port)
+    return tuple(ports)

@@ -1,0 +1,48 @@
+"""The cluster around this run, a registry that its node can reach, and the cache at localhost:30081."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.node.cache import start_cache
+from tests.cluster.real.node import ADDRESS, UPSTREAM, speaks_http
+from tests.cluster.real.plane import Running
+from tests.cluster.upstream import Upstream
+from tests.parts import part
+
+
+@pytest.fixture(autouse=True)
+def only_loopback() -> None:
+    """Nothing to forbid: in these namespaces there is no way to anything but the cluster."""
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[Running]:
+    """The cluster in which this run was started."""
+    running = Running.around(os.environ)
+    yield running
+    running.api.close()
+
+
+@pytest.fixture(scope="session")
+def shared_upstream(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    """One registry for the run: the cache fetches from it."""
+    folder, program = tmp_path_factory.mktemp("upstream"), part("pause").read_bytes()
+    with Upstream.running(folder, address=ADDRESS, name=UPSTREAM, program=program) as made:
+        speaks_http(plane.folder, made.host)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def cache(plane: Running, shared_upstream: Upstream) -> None:
+    """The distribution registry as a pull-through cache in a Pod, which the node reaches at localhost:30081."""
+    start_cache(plane, shared_upstream.proxy.host)
+
+
+@pytest.fixture
+def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
+    """The run's registry. It keeps what other tests pushed: choose a repository of your own."""
+    shared_upstream.mend()
+    yield shared_upstream
+    shared_upstream.mend()

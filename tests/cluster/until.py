@@ -1,0 +1,21 @@
+"""Waiting for what a cluster does in its own time: looked for again and again until a deadline, never slept for."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+def until(what: str, look: Callable[[], Found], *, seconds: float = 20) -> Found:
+    """What `look` returns, once it is neither false nor empty.
+
+    Raises:
+        AssertionError: the time is up; says what was waited for and what was seen last.
+    """
+    end = time.monotonic() + seconds
+    while not (seen := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds:.0f} s (seen last: {seen!r})")
+        time.sleep(0.03)
+    return seen
