@@ -1,6 +1,8 @@
 # One word a task, the same on a laptop and in CI. `make help` lists them.
 PYTHON ?= python3
 VENV ?= .venv
+# A command that compiles itself at every start is slow, and the tests start many.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
 .PHONY: help demo test test-node test-quick check bench docs parts packages cluster lock clean

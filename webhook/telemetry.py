@@ -4,7 +4,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TextIO
 
 import msgspec
@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from webhook import __version__
 from webhook.core.admission import Review
-from webhook.core.decision import Action, Decision
+from webhook.core.decision import Action, Decision, Source
 from webhook.core.reason import Reason, sentence
 from webhook.metrics import Count, Family, Labels, Level, Spread, exposition
 
@@ -111,6 +111,11 @@ class Telemetry:
         self.resolutions = Count(
             "moorage_resolutions_total", "Digests asked for, by where they came from.", ["registry", "source"]
         )
+        self.pins = Count(
+            "moorage_pins_total",
+            "Images of revisions: pinned, kept or not; and of Pods: decided by a pin, by a sibling, or not read.",
+            ["resource", "outcome"],
+        )
         self.guarded = Count("moorage_guard_total", "Images that name a target by hand.", ["target", "outcome"])
         self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
         self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")
@@ -140,7 +145,9 @@ class Telemetry:
         told = self._told.get(id(decisions))
         if told is None or told.decisions is not decisions:
             told = self._told[id(decisions)] = _tell(decisions)
-        for labels, number in told.images:
+        for outcome_of_pin, number in told.pins:
+            self.pins.add((review.resource, outcome_of_pin), number)
+        for labels, number in told.images if review.rollout is None else ():
             self.images.add(labels, number)
         for labels, number in told.guarded:
             self.guarded.add(labels, number)
@@ -199,6 +206,7 @@ class _Told(msgspec.Struct):
 
     decisions: Sequence[Decision]
     images: tuple[tuple[Labels, int], ...]
+    pins: tuple[tuple[str, int], ...]
     guarded: tuple[tuple[Labels, int], ...]
     line: bytes
 
@@ -210,8 +218,32 @@ def _tell(decisions: Sequence[Decision]) -> _Told:
         for one in decisions
         if one.reason is Reason.NAMED_BY_HAND
     )
+    pins = Counter(outcome for one in decisions for outcome in _pin_outcomes(one))
     line = _encode([_shown(one) for one in decisions])
-    return _Told(decisions, tuple(images.items()), tuple(guarded.items()), line)
+    return _Told(decisions, tuple(images.items()), tuple(pins.items()), tuple(guarded.items()), line)
+
+
+_OF_REVISIONS: Final = {
+    Reason.PIN_WRITTEN: "written",
+    Reason.PIN_KEPT: "kept",
+    Reason.TAG_MOVED: "tag-moved",
+    Reason.ANNOTATIONS_FULL: "full",
+}
+_NOTED: Final = {
+    Reason.KEEL_DIFFERS: "keel-differs",
+    Reason.CLUSTER_NOT_ASKED: "not-read",
+    Reason.HINT_NOT_CONFIRMED: "not-confirmed",
+}
+
+
+def _pin_outcomes(one: Decision) -> Iterator[str]:
+    if one.reason in _OF_REVISIONS:
+        yield _OF_REVISIONS[one.reason]
+    elif one.source in {Source.PIN, Source.SIBLING}:
+        yield one.source.value
+    elif one.action is Action.FAILED and one.slot.pointer.startswith(("/spec/template", "/data")):
+        yield "failed"
+    yield from {_NOTED[note[0]] for note in one.trace if note[0] in _NOTED}
 
 
 def _shown(one: Decision) -> dict[str, Any]:

@@ -64,9 +64,10 @@ class Webhook:
             *("--listen", f"127.0.0.1:{admission}", "--ops-listen", f"127.0.0.1:{ops}"),
             *("--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"),
             *("--seal-key-file", folder / "seal.keys", "--drain", settings.drain),
+            *("--kubeconfig", settings.kubeconfig),
             *settings.flags,
         )
-        self._environ = {**os.environ, "KUBECONFIG": str(settings.kubeconfig), **settings.environ}
+        self._environ = {**os.environ, **settings.environ}
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
