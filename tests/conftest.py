@@ -1,13 +1,29 @@
 """What holds for every test: the loop that serves, and nothing but loopback."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
 import uvloop
+
+from tests.cluster.real import DIRECTORY
+
+_NODE: Final = Path(__file__).parent / "cluster" / "node"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Tests of the node want to be started inside its namespaces."""
+    return True if collection_path == _NODE and DIRECTORY not in os.environ else None
+
+
+def pytest_report_header() -> str | None:
+    """Nobody shall think that they were run."""
+    return None if DIRECTORY in os.environ else "LEFT OUT: tests/cluster/node, which `make test-node` runs"
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

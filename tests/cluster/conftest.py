@@ -1,6 +1,5 @@
 """One control plane for the run, a namespace for each test, and what stands around it. README.md tells how to use it."""
 
-import os
 import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,13 +15,12 @@ from tests.cluster.evidence import Evidence
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.kwok import fake_node, playing
-from tests.cluster.real.plane import DIRECTORY, Running, control_plane
+from tests.cluster.real.plane import Running, control_plane
 from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Settings, Webhooks, registered
 from tests.cluster.workloads import pod
 
-NODE: Final = Path(__file__).parent / "node"
 EVIDENCE: Final = pytest.StashKey[Evidence]()
 NUMBERS: Final = count(1)
 
@@ -32,15 +30,6 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.cluster)
-
-
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Tests of the node want to be started inside its namespaces."""
-    return True if collection_path == NODE and DIRECTORY not in os.environ else None
-
-
-def pytest_report_header() -> str | None:
-    return None if DIRECTORY in os.environ else f"LEFT OUT: {NODE.relative_to(Path.cwd())}, which `make test-node` runs"
 
 
 @pytest.hookimpl(wrapper=True)

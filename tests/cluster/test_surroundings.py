@@ -9,10 +9,12 @@ import pytest
 
 from tests.cluster.account import Account
 from tests.cluster.configuration import CACHE, configuration
+from tests.cluster.evidence import Evidence
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.real.api import Api, ApiError
 from tests.cluster.real.plane import Running
+from tests.cluster.real.processes import Processes, StartFailed
 from tests.cluster.until import until
 from tests.cluster.upstream import ACCEPT, Upstream
 from tests.cluster.webhooks import Webhooks
@@ -167,3 +169,33 @@ def test_pods_of_a_drained_node_come_back_on_another(namespace: Namespace) -> No
     finally:
         namespace.kubectl("uncordon", node)
     assert back["spec"]["nodeName"] != node
+
+
+@pytest.mark.usefixtures("kwok")
+def test_a_pod_whose_image_cannot_be_pulled_hangs(plane: Running, namespace: Namespace) -> None:
+    namespace.create(pod("app", "registry.invalid/app:1", labels={"image-pull": "fails"}))
+    with plane.api.watch("Pod", namespace.name) as events:
+        seen = (event["object"]["status"].get("containerStatuses", [{}])[0] for event in events)
+        reasons = (status.get("state", {}).get("waiting", {}).get("reason") for status in seen)
+        assert next(reason for reason in reasons if reason) == "ImagePullBackOff"
+
+
+def test_what_does_not_start_shows_its_log(tmp_path: Path) -> None:
+    with Processes.ended_after(tmp_path) as processes:
+        processes.run("broken", "sh", "-c", "echo the reason; exit 3")
+        with pytest.raises(StartFailed, match=r"it is ready: broken ended\n== broken\.log\nthe reason"):
+            processes.wait("it is ready", lambda: False)
+
+
+def test_a_failing_test_shows_what_there_is(tmp_path: Path) -> None:
+    log = tmp_path / "some.log"
+    log.write_text("of the test before\n")
+    evidence = Evidence()
+    evidence.add_log(log)
+    evidence.add("broken", lambda: str(1 // 0))
+    with log.open("a") as stream:
+        stream.write("of this test\n")
+    assert list(evidence.shown()) == [
+        ("some.log", "== some.log\nof this test"),
+        ("broken", "cannot be shown: integer division or modulo by zero"),
+    ]

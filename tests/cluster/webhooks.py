@@ -20,7 +20,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.cluster.balancer import Backend, Balancer
 from tests.cluster.real.api import Api
-from tests.cluster.real.processes import StartFailed
+from tests.cluster.real.processes import StartFailed, ending_with_us
 from tests.cluster.until import until
 from tests.support.ports import lasting_ports
 
@@ -72,7 +72,7 @@ class Webhook:
 
     def start(self) -> None:
         """Start it; `await_ready` waits until it serves."""
-        command = ["setpriv", "--pdeathsig", "KILL", *self._command]
+        command = ending_with_us(*self._command)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environ

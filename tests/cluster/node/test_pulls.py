@@ -84,7 +84,7 @@ def test_what_the_cache_holds_is_pulled_while_the_upstream_is_down(
     namespace.create(pod("before", image))
     namespace.await_pods("before", 1)
     namespace.kubectl("delete", "pod", "before")
-    forget_image(f"{CACHE}/outage/app@{digest}")
+    forget_image(digest)
     upstream.stop()
     namespace.create(pod("after", image))
     (running,) = namespace.await_pods("after", 1)

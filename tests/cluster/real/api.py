@@ -86,7 +86,7 @@ class Api:
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         return cls(cluster["server"], Path(cluster["certificate-authority"]), user["token"])
 
-    def write_kubeconfig(self, path: Path) -> Path:
+    def write_kubeconfig(self, path: Path, *, namespace: str = "default") -> Path:
         """For kubectl and other programs; returns the path. JSON is YAML."""
         cluster = {"server": self.url, "certificate-authority": str(self.ca)}
         config = {
@@ -94,7 +94,7 @@ class Api:
             "kind": "Config",
             "clusters": [{"name": "test", "cluster": cluster}],
             "users": [{"name": "test", "user": {"token": self.token}}],
-            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": namespace}}],
             "current-context": "test",
         }
         path.write_text(json.dumps(config))

@@ -93,10 +93,10 @@ class Image(msgspec.Struct, frozen=True):
         _ctr("images", "import", "-", given=_archive(files))
 
 
-def forget_image(name: str) -> None:
-    """Take an image out of this machine's containerd, so that it must be pulled again."""
-    config = _ctr("images", "list", f"name=={name}", "--quiet")
-    _ctr("images", "remove", "--sync", *config.split())
+def forget_image(digest: str) -> None:
+    """Take an image out of this machine's containerd under each of its names, so that it must be pulled again."""
+    rows = [row.split() for row in _ctr("images", "list").splitlines()]
+    _ctr("images", "remove", "--sync", *(row[0] for row in rows if row[2] == digest))
 
 
 def digest_of(content: bytes) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 import msgspec
 import trustme
 
+from tests.cluster.real import DIRECTORY, LOGS
 from tests.cluster.real.api import Api
 from tests.cluster.real.processes import Processes
 from tests.parts import part
@@ -18,8 +19,6 @@ from tests.support.ports import lasting_ports
 
 NODE: Final = "node1"
 SERVICES: Final = "10.96.0.0/16"
-DIRECTORY: Final = "MOORAGE_CLUSTER_DIR"
-LOGS: Final = "MOORAGE_CLUSTER_LOGS"
 
 _USERS: Final[Mapping[str, tuple[str, str]]] = {
     "admin": ("admin", "system:masters"),

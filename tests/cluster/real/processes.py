@@ -1,6 +1,7 @@
 """Background processes, each with a log, that end with the block in which they were started."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,7 +34,7 @@ class Processes:
         """Start a command whose output goes to NAME.log. It ends with the thread that calls this."""
         log = self._ending.enter_context((self.logs / f"{name}.log").open("wb"))
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *command],
+            ending_with_us(*command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -63,6 +64,11 @@ class Processes:
             time.sleep(0.05)
         why = f"{', '.join(ended)} ended" if ended else f"not within {seconds:.0f} s"
         raise StartFailed("\n".join([f"{what}: {why}", *map(tail, sorted(self.logs.glob("*.log")))]))
+
+
+def ending_with_us(*command: str | Path) -> list[str | Path]:
+    """The command, killed by the kernel when the thread that starts it has ended, however that comes."""
+    return ["setpriv", "--pdeathsig", "KILL", *command] if sys.platform == "linux" else [*command]
 
 
 def tail(log: Path, *, lines: int = 12, beyond: int = 0) -> str:
