@@ -198,14 +198,14 @@ def test_names_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("r.io/**", "--rule:1:1: r.io/**: this is no rule; write it as 'registry.example.com/**=localhost:30081'"),
-        ("nginx=l.io", '--rule:1:1: nginx=l.io: "nginx" is no registry host (did you mean "docker.io/library/nginx"?)'),
-        ("r.io/**=cache", '--rule:1:1: r.io/**=cache: there is no target "cache", and it is no host'),
-        ("r.io/a b=l.io", "--rule:1:1: r.io/a b=l.io: a pattern may not be empty or hold blanks"),
+        ("r.io/**", "this is no rule; write it as 'registry.example.com/**=localhost:30081'"),
+        ("nginx=l.io", '"nginx" is no registry host (did you mean "docker.io/library/nginx"?)'),
+        ("r.io/**=cache", 'there is no target "cache", and it is no host'),
+        ("r.io/a b=l.io", "a pattern may not be empty or hold blanks"),
     ],
 )
 def test_tells_mistakes_of_flags(flag: str, message: str, tmp_path: Path) -> None:
-    assert problems(tmp_path, HEAD + RULE, rules=["ok.io/**=", flag]) == [message]
+    assert problems(tmp_path, HEAD + RULE, rules=["ok.io/**=", flag]) == [f"--rule '{flag}': {message}"]
 
 
 WARNINGS = {

@@ -174,7 +174,7 @@ BROKEN = [
     ), ":2:4: the document is nested too deeply, or its aliases multiply"),
     ("an alias without anchor", "a: *nowhere\n", ":1:4: an alias without its anchor"),
     ("nothing but bytes", "\0\1\2", ":1:1: the file is binary"),
-    ("a Deployment without sense", "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}\n", ":1:1: Deployment: "),
+    ("a Deployment without sense", "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}\n", ":3:38: Deployment: spec.template.spec.containers: a list is wanted, not a number"),
     ("a review without uid", '{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {}}', ":1:1: "),
 ]  # fmt: skip
 
@@ -184,21 +184,21 @@ def test_what_is_broken_is_named_with_its_place_and_the_rest_is_done(shell: Shel
     shell.write("broken.yaml", text)
     shell.write("good.yaml", POD)
     assert check(shell, "broken.yaml", "good.yaml") == 2
-    assert f"moorage: broken.yaml{place}" in shell.err
+    assert any(line.startswith(f"broken.yaml{place}") for line in shell.err.splitlines())
     assert ("Pod", "/spec/containers/0/image", APP) in images(shell)
 
 
 def test_a_broken_document_does_not_hide_the_others_of_its_file(shell: Shell) -> None:
     shell.write("three.yaml", f"{POD}---\na: [\n---\n{POD}")
     assert check(shell, "three.yaml") == 2
-    assert "moorage: three.yaml:7:1: " in shell.err
+    assert "three.yaml:7:1: " in shell.err
     assert len(images(shell)) == 2
 
 
 def test_bytes_that_are_no_text_are_named_with_their_place(shell: Shell) -> None:
     (shell.folder / "latin.yaml").write_bytes(b"a: 1\nb: gr\xfc\xdfe\n")
     assert check(shell, "latin.yaml") == 2
-    assert "moorage: latin.yaml:2:6: the file is not UTF-8 text" in shell.err
+    assert "latin.yaml:2:6: the file is not UTF-8 text" in shell.err
 
 
 def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
@@ -206,15 +206,14 @@ def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
         file.truncate(50 * 1024 * 1024)
     shell.write("good.yaml", POD)
     assert check(shell, "large.yaml", "good.yaml") == 2
-    assert "moorage: large.yaml:1:1: more than 32 MiB" in shell.err
+    assert "large.yaml:1:1: the file has more than 32 MiB" in shell.err
     assert len(images(shell)) == 1
 
 
 @pytest.mark.parametrize("name", ["nosuch.yaml", "deployment/app"])
 def test_a_file_that_is_not_there_is_named(shell: Shell, name: str) -> None:
     assert check(shell, name) == 2
-    assert f"moorage: {name}" in shell.err
-    assert "No such file" in shell.err
+    assert f"{name}:1:1: cannot be read: No such file or directory" in shell.err
 
 
 def test_nothing_to_read_is_said(shell: Shell) -> None:

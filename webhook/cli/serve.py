@@ -70,9 +70,8 @@ def serve(
 
     import uvloop
 
-    from webhook.config import BadConfiguration
+    from webhook.config import BadConfiguration, NoConfiguration
     from webhook.serving import BadOptions, Options, Service
-    from webhook.settings import seconds
     from webhook.tls import BadCertificate
 
     chosen = common.choices(config, rule, variable, "4s", None)
@@ -91,13 +90,17 @@ def serve(
             client_ca,
             path_secret_file,
             seal_key_file,
-            seconds(drain),
+            common.duration("--drain", drain),
             log_format.value,
             log_level.value,
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())
-    except (BadConfiguration, BadOptions, BadCertificate, ValueError) as bad:
+    except NoConfiguration as none:
+        raise Stop(Exit.USAGE, str(none)) from None
+    except BadConfiguration as bad:
+        raise Stop(Exit.USAGE, str(bad), has_place=True) from None
+    except (BadOptions, BadCertificate, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
