@@ -14,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from webhook.nodes import (
     MAX_DEPTH,
-    MAX_VALUES,
+    MAX_REPEATED,
     BadDocument,
     Pairs,
     collector_paused,
@@ -24,16 +24,28 @@ from webhook.nodes import (
     pairs,
     scalar,
 )
-from webhook.splice import apply, splice
+from webhook.splice import Change, apply, splice
 
-__all__ = ["BadDocument", "Document", "Spot", "apply", "decode", "documents", "splice", "written"]
+__all__ = [
+    "BadDocument",
+    "Change",
+    "Document",
+    "Spot",
+    "apply",
+    "collector_paused",
+    "decode",
+    "documents",
+    "splice",
+    "written",
+]
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 BOM: Final = "\ufeff"
 
 _MARKER: Final = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVES: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%[^\n]*\n(?:[ \t]*(?:[%#][^\n]*)?\n)*")
-_UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE: Final = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+"""Not compiled before it is wanted: it takes as long as reading a whole configuration."""
 _JSON: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 _SURROGATE: Final = re.compile(r"(?<!\\)(?P<pairs>(?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -196,7 +208,7 @@ def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocum
         stands = part[mark.index : mark.index + 1] if mark is not None else ""
         return BadDocument(file, *place, _TAB if stands == "\t" else _saying(str(wrong.problem or wrong.context)))
     except yaml.YAMLError:
-        found = _UNPRINTABLE.search(part)
+        found = re.search(_UNPRINTABLE, part)
         row, column = _line_and_column(part, found.start() if found is not None else 0)
         return BadDocument(file, line + row - 1, column, "a control character, which YAML does not allow")
     return Document(file, part, start, line, root) if root is not None else None
@@ -218,10 +230,12 @@ class _Reader:
         self._as_text = as_text
         self._twins = twins
         self._count = 0
+        self._seen: set[int] = set()
 
     def read(self, node: Node, depth: int = 0) -> Any:
         self._count += 1
-        if depth > MAX_DEPTH or self._count > MAX_VALUES:
+        self._seen.add(id(node))
+        if depth > MAX_DEPTH or self._count - len(self._seen) > MAX_REPEATED:
             raise self._bad(node, "the document is nested too deeply, or its aliases multiply")
         if isinstance(node, ScalarNode):
             if self._as_text:

@@ -1,7 +1,6 @@
 """The work of `moorage check`: read manifests, decide, print, and say how it went."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,21 +9,22 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webhook.cli import common
-from webhook.cli.asking import Asking, Sent, asking
+from webhook.cli.asking import Asking, asking
 from webhook.cli.check import Form
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms import Checked, Result, summary, traces, warnings
 from webhook.cli.manifests import Found, Passed, Source, objects, sources
+from webhook.cli.progress import Bar
 from webhook.core.decision import Action
 from webhook.core.reason import Reason
-from webhook.document import BadDocument
+from webhook.document import BadDocument, collector_paused
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
 
 AT_ONCE = 64
-LONG = 1.0
-"""Seconds after which a progress bar is drawn, on a terminal."""
+GLANCE = 0.2
+"""Seconds between two looks at how far the work is."""
 UNKNOWN = (
     "not known here, and left out: pull secrets (your own logins stand in for them), labels of namespaces, pins, "
     "the health of targets"
@@ -55,13 +55,27 @@ class Input(msgspec.Struct, frozen=True):
     broken: list[BadDocument]
     passed: list[Passed]
 
+    def take(self, one: Found | Passed | BadDocument) -> None:
+        """Put one where it belongs."""
+        match one:
+            case Found():
+                self.found.append(one)
+            case Passed():
+                self.passed.append(one)
+            case BadDocument():
+                self.broken.append(one)
 
-class Heard(msgspec.Struct, frozen=True):
-    """What was decided, what was sent for it, and what is wrong with logins."""
 
-    checked: list[Checked]
-    sent: list[Sent]
-    problems: tuple[str, ...]
+class Heard:
+    """What was decided, what was sent for it, and what is wrong with logins.
+
+    No Struct, because asyncio prints what its main task gave to a message that nobody reads: seconds, for thousands.
+    """
+
+    def __init__(self, checked: list[Checked], asked: Asking) -> None:
+        self.checked = checked
+        self.sent = asked.sent
+        self.problems = asked.problems
 
     @property
     def results(self) -> list[Result]:
@@ -71,11 +85,15 @@ class Heard(msgspec.Struct, frozen=True):
 
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Check everything and give the exit code: several apply, the highest wins."""
+    # What is read is kept to the end; the collector would walk it again and again: half of the time for thousands.
+    with collector_paused():
+        return _run(wanted, chosen)
+
+
+def _run(wanted: Wanted, chosen: common.Choices) -> Exit:
     started = time.monotonic()
     loaded = common.load(chosen, with_lock=wanted.lock is None)
-    inputs = [
-        _read(source, wanted, loaded) for source in sources(wanted.paths, wanted.kustomizations, recurse=wanted.recurse)
-    ]
+    inputs = _read_all(wanted, loaded)
     heard = asyncio.run(_decide(inputs, loaded, chosen, offline=wanted.offline))
     text, torn = _printed(wanted.form, heard.checked)
     common.put(text)
@@ -90,19 +108,17 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     return max(code, Exit.USAGE if broken else Exit.FINE)
 
 
-def _read(source: Source, wanted: Wanted, loaded: "Loaded") -> Input:
-    found: list[Found] = []
-    broken: list[BadDocument] = []
-    passed: list[Passed] = []
-    for one in objects(source, namespace=wanted.namespace, templates=loaded.rules.templates):
-        match one:
-            case Found():
-                found.append(one)
-            case Passed():
-                passed.append(one)
-            case BadDocument():
-                broken.append(one)
-    return Input(source, found, broken, passed)
+def _read_all(wanted: Wanted, loaded: "Loaded") -> list[Input]:
+    inputs: list[Input] = []
+    count = 0
+    with Bar("reading") as bar:
+        for source in sources(wanted.paths, wanted.kustomizations, recurse=wanted.recurse):
+            inputs.append(Input(source, [], [], []))
+            for one in objects(source, namespace=wanted.namespace, templates=loaded.rules.templates):
+                inputs[-1].take(one)
+                count += 1
+                bar.show(count)
+    return inputs
 
 
 async def _decide(inputs: Sequence[Input], loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> Heard:
@@ -110,7 +126,7 @@ async def _decide(inputs: Sequence[Input], loaded: "Loaded", chosen: common.Choi
         found = [one for each in inputs for one in each.found]
         results = iter(await _decide_all(found, asked, chosen.timeout))
         checked = [Checked(one.source, [next(results) for _ in one.found], one.broken) for one in inputs]
-        return Heard(checked, asked.sent, asked.problems)
+        return Heard(checked, asked)
 
 
 async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> list[Result]:
@@ -125,23 +141,12 @@ async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> l
         return Result(one, decisions)
 
     tasks = [asyncio.ensure_future(decide(one)) for one in found]
-    if tasks and sys.stderr.isatty():
-        await _with_progress(tasks)
-    return list(await asyncio.gather(*tasks))
-
-
-async def _with_progress(tasks: Sequence["asyncio.Future[Result]"]) -> None:
-    done, _ = await asyncio.wait(tasks, timeout=LONG)
-    if len(done) == len(tasks):
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("checking", total=len(tasks), completed=len(done))
-        for task in asyncio.as_completed(tasks):
-            await task
-            progress.advance(bar)
+    with Bar("checking", len(tasks)) as bar:
+        # Drawn also while nothing comes in.
+        while waiting := [task for task in tasks if not task.done()]:
+            await asyncio.wait(waiting, timeout=GLANCE)
+            bar.show(len(tasks) - len(waiting))
+    return [task.result() for task in tasks]
 
 
 def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
