@@ -13,7 +13,7 @@ from webhook.core.rules import RuleSet
 from webhook.document import BadDocument, Document, decode, documents
 from webhook.mending import Mended, Numbered, mended
 from webhook.settings import API_VERSION, KIND, Configuration
-from webhook.trouble import Findings, Trouble, parts_of, pointer_to
+from webhook.trouble import Findings, Trouble, parts_of, pointer_to, way_to
 
 ENVIRONMENT: Final = "MOORAGE_CONFIG"
 FLAG: Final = "--rule"
@@ -211,20 +211,7 @@ class _Loading:
         if parts[:1] == ["rules"] and len(parts) > 1 and int(parts[1]) < 0:
             return Problem(FLAG, 1, 1, self._rules[~int(parts[1])], trouble.message)
         spot = self._document.spot(pointer_to(*parts), of_key=trouble.of_key)
-        return Problem(self._document.file, spot.line, spot.column, _where(parts), trouble.message)
+        return Problem(self._document.file, spot.line, spot.column, way_to(parts), trouble.message)
 
     def _sorted(self) -> list[Problem]:
         return sorted(set(self._problems), key=lambda one: (one.file, one.line, one.column, one.where, one.message))
-
-
-def _where(parts: Sequence[str | int]) -> str:
-    """The way to a place as people write it. A name with a dot stands in quotes."""
-    text = ""
-    for part in map(str, parts):
-        if part.lstrip("-").isdigit():
-            text += f"[{part}]"
-        elif "." in part or "/" in part:
-            text += f'["{part}"]'
-        else:
-            text += f".{part}"
-    return text.removeprefix(".")

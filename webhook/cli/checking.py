@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 AT_ONCE = 64
 GLANCE = 0.2
 """Seconds between two looks at how far the work is."""
-UNKNOWN = (
-    "not known here, and left out: pull secrets (your own logins stand in for them), labels of namespaces, pins, "
-    "the health of targets"
-)
+UNKNOWN = "not known here: pull secrets (your logins stand in), labels of namespaces, pins, health of targets"
 
 _TROUBLED = frozenset({Action.FAILED, Action.REFUSED})
 
@@ -183,7 +180,7 @@ def _tell(wanted: Wanted, heard: Heard, broken: Iterable[BadDocument]) -> None:
         for problem in heard.problems:
             common.say(f"warning: {common.printable(problem)}")
     if heard.results:
-        common.say(f"offline: no registry was asked; {UNKNOWN}" if wanted.offline else UNKNOWN)
+        common.say(f"offline, no digest was asked for; {UNKNOWN}" if wanted.offline else UNKNOWN)
 
 
 def _tell_more(loaded: "Loaded", inputs: Sequence[Input], heard: Heard) -> None:

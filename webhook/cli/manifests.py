@@ -17,6 +17,7 @@ from webhook.core.admission import BadReview
 from webhook.core.admission import decode as decode_review
 from webhook.core.subject import BadObject, Subject, objects_in, subject_of
 from webhook.document import MAX_BYTES, BadDocument, Document, decode, documents
+from webhook.trouble import parts_of, way_to
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 BUILDERS: Final = (("kubectl", "kustomize"), ("kustomize", "build"))
@@ -26,7 +27,7 @@ _WORDS: Final = {
     "array": "a list",
     "object": "a mapping",
     "str": "a text",
-    "bool": "true or false",
+    "bool": "a truth value",
     "int": "a number",
     "float": "a number",
     "null": "nothing",
@@ -196,7 +197,7 @@ def _object(
         subject = subject_of(manifest, namespace=namespace, templates=templates)
     except BadObject as bad:
         spot = document.spot(at + bad.pointer)
-        what = f"{bad.kind}: {bad.pointer.strip('/').replace('/', '.')}: {_wanted(bad.why)}"
+        what = f"{bad.kind}: {way_to(parts_of(bad.pointer))}: {_wanted(bad.why)}"
         return BadDocument(document.file, spot.line, spot.column, what)
     line = document.spot(at).line
     if subject is None:
@@ -207,7 +208,10 @@ def _object(
 def _wanted(said: str) -> str:
     """What msgspec says of a wrong type, in words that people have for YAML."""
     found = _EXPECTED.fullmatch(said)
-    return f"{_WORDS[found[1]]} is wanted, not {_WORDS[found[2]]}" if found is not None else said
+    if found is None:
+        return said
+    hint = "; put quotes around it" if found[1] == "str" and found[2] in {"bool", "float", "int"} else ""
+    return f"{_WORDS[found[1]]} is wanted, not {_WORDS[found[2]]}{hint}"
 
 
 def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found | Passed]:

@@ -33,7 +33,7 @@ LEFT_ALONE: Final = frozenset({"", "auto"})
 """Texts that name no image: istio writes `auto` where its injector fills the image in later."""
 
 SKIP: Final = "moorage.dev/skip"
-_PATH = re.compile(r"\.([^.\[`]+)|\[([0-9]+)\]", re.ASCII)
+_PATH = re.compile(r"\.([A-Za-z0-9_]+)|\[([0-9]+)\]", re.ASCII)
 """The parts of a place as msgspec tells it: `$.spec.containers[0].image`."""
 _JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
 
