@@ -47,7 +47,7 @@ _DIRECTIVES: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%[^\n]*\n(?:[ \t]*(?:
 _UNPRINTABLE: Final = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 """Not compiled before it is wanted: it takes as long as reading a whole configuration."""
 _JSON: Final = json.JSONDecoder()
-_BLANKS: Final = re.compile(r"[ \t\r\n]*")
+_BLANKS: Final = re.compile(r"(?:---)?[ \t\r\n]*")
 _SURROGATE: Final = re.compile(r"(?<!\\)(?P<pairs>(?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _UNKNOWN: Final = r"\g<pairs>\\ufffd"
 """JSON writes what is beyond the BMP as two escapes that YAML does not know. No name of an image holds any, so they are
@@ -201,7 +201,7 @@ def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocum
     if not part.strip():
         return None
     try:
-        root = compose(_SURROGATE.sub(_UNKNOWN, part) if part.lstrip().startswith("{") else part)
+        root = _nodes(part)
     except yaml.MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
         place = (line + mark.line, mark.column + 1) if mark is not None else (line, 1)
@@ -212,6 +212,15 @@ def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocum
         row, column = _line_and_column(part, found.start() if found is not None else 0)
         return BadDocument(file, line + row - 1, column, "a control character, which YAML does not allow")
     return Document(file, part, start, line, root) if root is not None else None
+
+
+def _nodes(part: str) -> Node | None:
+    try:
+        return compose(part)
+    except yaml.MarkedYAMLError as wrong:
+        if "Unicode character escape" not in str(wrong.problem):
+            raise
+        return compose(_SURROGATE.sub(_UNKNOWN, part))
 
 
 def _saying(problem: str) -> str:

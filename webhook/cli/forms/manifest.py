@@ -48,7 +48,7 @@ def diffs(checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
 
 
 def unified(name: str, text: str, changes: Sequence[Change]) -> Iterator[str]:
-    """The lines of a unified diff of what these changes do to a text.
+    """The lines of a unified diff of what these changes do to a text. None takes the end of its last line away.
 
     What changes is known, so nothing has to be searched for: for a file of 2,000 manifests that takes half a minute.
     """
