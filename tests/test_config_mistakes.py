@@ -93,6 +93,8 @@ MISTAKES = {
     "file for another kind": (HEAD + RULE + "registries: {r.io: {credentials: [§{kind: pod, file: x}]}}\n", 'registries["r.io"].credentials[0]: pod takes no file'),
     "authorities that are not there": (HEAD + RULE + "registries: {r.io: {ca: §nope.pem}}\n", 'registries["r.io"].ca: nope.pem cannot be read: No such file or directory'),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
+    "authorities cut short": (HEAD + RULE + "registries: {r.io: {ca: §cut.pem}}\n", 'registries["r.io"].ca: cut.pem holds no certificate in PEM form'),
+    "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
     "lock that is not there": (HEAD + RULE + "digests: §nope.yaml\n", "digests: nope.yaml cannot be read: No such file or directory"),
     "duration without unit": (HEAD + RULE + "resolving: {fresh: §30}\n", 'resolving.fresh: "30" is no duration; write it as 500ms, 4s, 5m or 24h (did you mean "30s"?)'),
     "duration in days": (HEAD + RULE + "resolving: {stale: §1d}\n", 'resolving.stale: "1d" is no duration; write it as 500ms, 4s, 5m or 24h'),
@@ -112,6 +114,7 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path = folder / "m.yaml"
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
+    (folder / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={}, **more)  # type: ignore[arg-type]  # what a row says
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
