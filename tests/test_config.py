@@ -300,3 +300,28 @@ def test_a_thousand_rules_are_read_in_a_moment(folder: Path) -> None:
     rules = "".join(f"  - {{name: r{n}, images: [h{n}.io/**], targets: [t]}}\n" for n in range(1000))
     text = HEAD + "targets: {t: {image: 'cache.io/{registry}/{path}'}}\nrules:\n" + rules
     assert len(loaded(folder, text).rules.rules) == 1000
+
+
+def test_a_key_with_nothing_behind_it_is_no_key(folder: Path) -> None:
+    empty = (
+        HEAD
+        + """vars:
+registries:
+  registry.example.com:
+  other.example.com: {ca: , realms: }
+targets:
+digests:
+defaults: {pin: }
+resolving:
+rules:
+  - name: private
+    images: [registry.example.com/**]
+    tags:
+    podSelector:
+    targets: [localhost:30081]
+"""
+    )
+    found = loaded(folder, empty)
+    assert found.rules.rules == loaded(folder, SMALLEST).rules.rules
+    assert sorted(found.registries.literal) == ["other.example.com", "registry.example.com"]
+    assert found.resolving == Resolving()

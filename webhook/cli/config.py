@@ -1,13 +1,16 @@
 """`moorage config`: is it right, what does it come to, what may stand in it."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from webhook.cli import common
 
 app = typer.Typer(rich_markup_mode=None, help="Check, print and describe the configuration.")
+
+SHOWN: Final = 10
+"""Registries that are named; a file may have a thousand."""
 
 
 class Form(StrEnum):
@@ -36,8 +39,9 @@ def validate(
     """
     loaded = common.load(common.choices(config, rule, variable, "4s", None))
     count = len(loaded.rules.rules)
-    hosts = ", ".join(sorted(loaded.registries.literal)) or "none"
-    common.say(f"{loaded.path or '--rule'}: fine: {count} rule{'s' * (count != 1)}; registries: {hosts}")
+    hosts = sorted(loaded.registries.literal)
+    named = ", ".join(hosts[:SHOWN]) + (f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else "")
+    common.say(f"{loaded.path or '--rule'}: fine: {count} rule{'s' * (count != 1)}; registries: {named or 'none'}")
 
 
 @app.command()
