@@ -128,8 +128,6 @@ def test_tokens_and_an_authority_of_ones_own(
     assert token_server.host in shell.out
 
     configure(shell, token_registry.host, f"allowLoopback: true, ca: ca.pem, realms: ['{token_server.host}']")
-    with (shell.folder / "moorage.yaml").open("a") as file:
-        file.write("resolving: {ca: ca.pem}\n")
     assert shell.type("explain", image, "--docker-config", "logins.json", "-o", "json") == 0
     told = json.loads(shell.out)
     assert (told["digest"], told["credential"]) == (digest, "docker-config")
