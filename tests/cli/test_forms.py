@@ -1,6 +1,7 @@
 """Each form of `-o` on one manifest: what a person or a program gets to read."""
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -291,3 +292,21 @@ def test_no_name_breaks_a_form_or_reaches_the_terminal(image: str, name: str, co
         line.startswith("::warning file=pod.json,line=1,title=Unavailable::")
         for line in reports.github(checked).split("\n")[:-1]
     )
+
+
+def keys(value: object) -> object:
+    """The names in a value, without what they stand for."""
+    if isinstance(value, dict):
+        return {name: keys(inner) for name, inner in value.items()}
+    return [keys(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def test_the_page_shows_the_fields_that_there_are(shell: Shell, manifest: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    shell.write("broken.yaml", "a: [\n")
+    assert shell.type("check", manifest, "broken.yaml", "--offline", "-o", "json") == 2
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert keys(shown) == keys(json.loads(shell.out))
+    assert shell.type("explain", "nginx", "--offline", "-o", "json") == 0
+    for name in json.loads(shell.out):
+        assert f"`{name}`" in page

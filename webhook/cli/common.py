@@ -131,6 +131,8 @@ def put(text: str) -> None:
     Raises:
         Stop: it cannot be written. A reader that left is no error.
     """
+    if sys.stdout is None:
+        raise Stop(Exit.USAGE, "standard output is closed")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -151,7 +153,8 @@ def pretty(value: Any) -> str:
 
 def say(text: str) -> None:
     """Lines for the person, never for the program behind the pipe."""
-    sys.stderr.write("".join(f"{printable(line)}\n" for line in text.split("\n")))
+    if sys.stderr is not None:
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in text.split("\n")))
 
 
 def printable(text: str) -> str:
