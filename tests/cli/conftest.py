@@ -37,10 +37,10 @@ START = "from webhook.cli.main import main; main()"
 TOP = str(Path(__file__).parents[2])
 
 
-def started(*arguments: str) -> "subprocess.Popen[str]":
+def started(*arguments: str, program: str = START) -> "subprocess.Popen[str]":
     """A process of its own, for what only one shows."""
     environ = {**os.environ, "PYTHONPATH": TOP}
-    command = [sys.executable, "-c", START, *arguments]
+    command = [sys.executable, "-c", program, *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environ)
 

@@ -123,6 +123,32 @@ def test_completion_knows_our_words() -> None:
     assert done.stdout.split() == ["explain"]
 
 
+def test_serve_says_where_it_listens_and_lives_with_the_collector_on(shell: Shell) -> None:
+    program = (
+        "import gc\ntry:\n    "
+        + START.replace("; ", "\n    ")
+        + "\nexcept SystemExit as end:\n    print(end.code, gc.isenabled())"
+    )
+    words = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--ops-listen",
+        "127.0.0.1:0",
+        "--tls-self-signed",
+        "localhost",
+        "--drain",
+        "0s",
+    ]
+    with started(*words, program=program) as child:
+        assert child.stdout is not None
+        listening = json.loads(child.stdout.readline())["listening"]
+        assert listening["admission"].startswith("https://127.0.0.1:")
+        child.terminate()
+        told, _ = child.communicate(timeout=30)
+    assert told == "0 True\n"
+
+
 def names() -> list[list[str]]:
     group = typer.main.get_command(app)
     found = [[name] for name in group.commands]  # type: ignore[attr-defined]

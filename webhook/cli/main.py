@@ -1,5 +1,6 @@
 """The entry point: commands, and what a person sees when one ends early."""
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,9 @@ def which(
 
 def main() -> None:
     """Run the command line; as a plugin of kubectl it goes by `kubectl moorage`."""
+    # A command ends before there is much to collect, and looking for it takes a tenth of a short one's time. `serve`,
+    # which does not end, turns the collector on again.
+    gc.disable()
     for stream in (sys.stdout, sys.stderr):
         # Manifests go out as they came in, whatever the locale can write.
         if stream is not None:

@@ -66,6 +66,7 @@ def serve(
     ] = Kube.AUTO,
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
+    import gc
     import os
 
     import uvloop
@@ -95,6 +96,7 @@ def serve(
             log_level.value,
         )
         service = Service(options, environ=os.environ)
+        gc.enable()
         uvloop.run(service.run())
     except NoConfiguration as none:
         raise Stop(Exit.USAGE, str(none)) from None
