@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import trustme
 
 from webhook.config import PLACES, SMALLEST, BadConfiguration, Loaded, find, load
 from webhook.core.freshness import Resolving
@@ -61,7 +62,7 @@ defaults: {pin: rollout, write: digest, onFailure: admit}
 resolving: {fresh: 30s, stale: 24h, notFound: 10s, budget: 4s, entries: 10000}
 """
 )
-PEM = "-----BEGIN CERTIFICATE-----\n"
+PEM = trustme.CA().cert_pem.bytes().decode()
 DIGEST = "sha256:" + "a" * 64
 KRAKEN = Target(
     "kraken",
@@ -299,3 +300,28 @@ def test_a_thousand_rules_are_read_in_a_moment(folder: Path) -> None:
     rules = "".join(f"  - {{name: r{n}, images: [h{n}.io/**], targets: [t]}}\n" for n in range(1000))
     text = HEAD + "targets: {t: {image: 'cache.io/{registry}/{path}'}}\nrules:\n" + rules
     assert len(loaded(folder, text).rules.rules) == 1000
+
+
+def test_a_key_with_nothing_behind_it_is_no_key(folder: Path) -> None:
+    empty = (
+        HEAD
+        + """vars:
+registries:
+  registry.example.com:
+  other.example.com: {ca: , realms: }
+targets:
+digests:
+defaults: {pin: }
+resolving:
+rules:
+  - name: private
+    images: [registry.example.com/**]
+    tags:
+    podSelector:
+    targets: [localhost:30081]
+"""
+    )
+    found = loaded(folder, empty)
+    assert found.rules.rules == loaded(folder, SMALLEST).rules.rules
+    assert sorted(found.registries.literal) == ["other.example.com", "registry.example.com"]
+    assert found.resolving == Resolving()

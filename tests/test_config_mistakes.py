@@ -34,7 +34,7 @@ MISTAKES = {
     "name of a rule": (HEAD + "rules: [{name: §a b, images: [r.io/**]}]\n", "rules[0].name: at most 63 letters, digits and . _ - may stand here, letters or digits at the ends"),
     "two rules of one name": (HEAD + "rules: [{name: a, images: [r.io/**]}, {name: §a, images: [s.io/**]}]\n", 'rules[1].name: another rule is called "a" already'),
     "images missing": (HEAD + "rules: [§{name: a}]\n", "rules[0].images: this key is missing"),
-    "images a text": (HEAD + "rules: [{name: a, images: §r.io/**}]\n", "rules[0].images: a list is wanted"),
+    "images a text": (HEAD + "rules: [{name: a, images: §r.io/**}]\n", 'rules[0].images: a list is wanted, as ["r.io/**"]'),
     "images empty": (HEAD + "rules: [{name: a, images: §[]}]\n", "rules[0].images: at least one pattern must include images"),
     "images only exclude": (HEAD + 'rules: [{name: a, images: §["!r.io/**"]}]\n', "rules[0].images: at least one pattern must include images"),
     "pattern without host": (HEAD + "rules: [{name: a, images: [§nginx]}]\n", 'rules[0].images[0]: "nginx" is no registry host (did you mean "docker.io/library/nginx"?)'),
@@ -54,7 +54,7 @@ MISTAKES = {
     "upstream empty": (HEAD + "rules: [{name: a, images: [r.io/**], upstream: §[]}]\n", "rules[0].upstream: at least one upstream is wanted; {registry} is the image's own"),
     "upstream without path": (HEAD + "rules: [{name: a, images: [r.io/**], upstream: [§u.io/all]}]\n", 'rules[0].upstream[0]: every image would get the same name (did you mean "u.io/all/{path}"?)'),
     "upstream that is no host": (HEAD + "rules: [{name: a, images: [r.io/**], upstream: [§mirror]}]\n", 'rules[0].upstream[0]: "mirror" is no registry host: it holds no dot, no port, and is not localhost'),
-    "percent out of range": (HEAD + "rules: [{name: a, images: [r.io/**], percent: §101}]\n", "rules[0].percent: this should be less than or equal to 100"),
+    "percent out of range": (HEAD + "rules: [{name: a, images: [r.io/**], percent: §101}]\n", "rules[0].percent: at most 100 is wanted"),
     "percent a word": (HEAD + "rules: [{name: a, images: [r.io/**], percent: §half}]\n", "rules[0].percent: a whole number is wanted"),
     "value of a choice": (HEAD + "rules: [{name: a, images: [r.io/**], onFailure: §reject}]\n", 'rules[0].onFailure: admit or refuse is wanted (did you mean "refuse"?)'),
     "value of a choice, nearly": (HEAD + "rules: [{name: a, images: [r.io/**], write: §tagAndDigst}]\n", 'rules[0].write: digest, tagAndDigest, tag or record is wanted (did you mean "tagAndDigest"?)'),
@@ -83,20 +83,27 @@ MISTAKES = {
     "registry with a scheme": (HEAD + RULE + "registries: {§'https://s.io/x': {}}\n", 'registries["https://s.io/x"]: "https://s.io/x" is no host (did you mean "s.io"?)'),
     "registry with **": (HEAD + RULE + "registries: {§'**.s.io': {}}\n", 'registries["**.s.io"]: only * within one label may stand in a host'),
     "registry under two names": (HEAD + RULE + "registries: {docker.io: {}, §index.docker.io: {}}\n", 'registries["index.docker.io"]: docker.io stands here twice'),
+    "registry with a port that does not exist": (HEAD + RULE + "registries: {§'r.io:99999': {}}\n", 'registries["r.io:99999"]: "r.io:99999" has a port that does not exist'),
+    "no credentials": (HEAD + RULE + "registries: {r.io: {credentials: §[]}}\n", 'registries["r.io"].credentials: at least one is wanted; anonymous asks without a login'),
+    "nothing where a name is wanted": (HEAD + "rules: [{name: a, images: [r.io/**], targets: [§null]}]\n", "rules[0].targets[0]: a text is wanted"),
+    "nothing where images are wanted": (HEAD + "rules: [{name: a, images: §null}]\n", "rules[0].images: a list is wanted"),
     "realm with a scheme": (HEAD + RULE + "registries: {r.io: {realms: [§'https://auth.io/token']}}\n", 'registries["r.io"].realms[0]: this is no host; write it without scheme and path, as auth.example.com (did you mean "auth.io"?)'),
     "proxy": (HEAD + RULE + "registries: {r.io: {proxy: §'proxy:3128'}}\n", 'registries["r.io"].proxy: this is no URL of a proxy; write it as http://proxy.example.com:3128'),
     "login of a proxy": (HEAD + RULE + "resolving: {proxy: §'http://me:hunter2@proxy:3128'}\n", "resolving.proxy: a login does not belong in this file; let the proxy know the webhook by its address"),
-    "requests in flight": (HEAD + RULE + "registries: {r.io: {maxInFlight: §0}}\n", 'registries["r.io"].maxInFlight: this should be greater than or equal to 1'),
+    "requests in flight": (HEAD + RULE + "registries: {r.io: {maxInFlight: §0}}\n", 'registries["r.io"].maxInFlight: at least 1 is wanted'),
     "truth": (HEAD + RULE + "registries: {r.io: {plainHTTP: §maybe}}\n", 'registries["r.io"].plainHTTP: true or false is wanted'),
     "kind of credential": (HEAD + RULE + "registries: {r.io: {credentials: [§pods]}}\n", 'registries["r.io"].credentials[0]: pod, file, ecr, acr, gar or anonymous is wanted (did you mean "pod"?)'),
     "file credential without file": (HEAD + RULE + "registries: {r.io: {credentials: [§file]}}\n", 'registries["r.io"].credentials[0]: write the docker config\'s path, as {file: docker.json}'),
     "file for another kind": (HEAD + RULE + "registries: {r.io: {credentials: [§{kind: pod, file: x}]}}\n", 'registries["r.io"].credentials[0]: pod takes no file'),
     "authorities that are not there": (HEAD + RULE + "registries: {r.io: {ca: §nope.pem}}\n", 'registries["r.io"].ca: nope.pem cannot be read: No such file or directory'),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
+    "authorities cut short": (HEAD + RULE + "registries: {r.io: {ca: §cut.pem}}\n", 'registries["r.io"].ca: cut.pem holds no certificate in PEM form'),
+    "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
     "lock that is not there": (HEAD + RULE + "digests: §nope.yaml\n", "digests: nope.yaml cannot be read: No such file or directory"),
     "duration without unit": (HEAD + RULE + "resolving: {fresh: §30}\n", 'resolving.fresh: "30" is no duration; write it as 500ms, 4s, 5m or 24h (did you mean "30s"?)'),
     "duration in days": (HEAD + RULE + "resolving: {stale: §1d}\n", 'resolving.stale: "1d" is no duration; write it as 500ms, 4s, 5m or 24h'),
-    "budget of nothing": (HEAD + RULE + "resolving: {budget: §0s}\n", "resolving.budget: this should be greater than 0"),
+    "budget of nothing": (HEAD + RULE + "resolving: {budget: §0s}\n", "resolving.budget: more than 0s is wanted"),
+    "budget of minutes": (HEAD + RULE + "resolving: {budget: §5m}\n", "resolving.budget: at most 30s is wanted"),
     "entries": (HEAD + RULE + "resolving: {entries: §many}\n", "resolving.entries: a whole number is wanted"),
     "template of a kind": (HEAD + RULE + "templates: {Rollout.argoproj.io: §spec.template}\n", 'templates["Rollout.argoproj.io"]: "spec.template" is no JSON pointer; write it as /spec/template'),
     "kind of a template": (HEAD + RULE + "templates: {§argoproj.io/Rollout: /spec/template}\n", 'templates["argoproj.io/Rollout"]: "argoproj.io/Rollout" is no kind; write it as Rollout.argoproj.io'),
@@ -112,6 +119,7 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path = folder / "m.yaml"
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
+    (folder / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={}, **more)  # type: ignore[arg-type]  # what a row says
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
@@ -198,14 +206,14 @@ def test_names_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("r.io/**", "--rule:1:1: r.io/**: this is no rule; write it as 'registry.example.com/**=localhost:30081'"),
-        ("nginx=l.io", '--rule:1:1: nginx=l.io: "nginx" is no registry host (did you mean "docker.io/library/nginx"?)'),
-        ("r.io/**=cache", '--rule:1:1: r.io/**=cache: there is no target "cache", and it is no host'),
-        ("r.io/a b=l.io", "--rule:1:1: r.io/a b=l.io: a pattern may not be empty or hold blanks"),
+        ("r.io/**", "this is no rule; write it as 'registry.example.com/**=localhost:30081'"),
+        ("nginx=l.io", '"nginx" is no registry host (did you mean "docker.io/library/nginx"?)'),
+        ("r.io/**=cache", 'there is no target "cache", and it is no host'),
+        ("r.io/a b=l.io", "a pattern may not be empty or hold blanks"),
     ],
 )
 def test_tells_mistakes_of_flags(flag: str, message: str, tmp_path: Path) -> None:
-    assert problems(tmp_path, HEAD + RULE, rules=["ok.io/**=", flag]) == [message]
+    assert problems(tmp_path, HEAD + RULE, rules=["ok.io/**=", flag]) == [f"--rule '{flag}': {message}"]
 
 
 WARNINGS = {

@@ -48,6 +48,8 @@ def compiled(
     environ: Mapping[str, str],
     given: Mapping[str, str],
     findings: Findings,
+    *,
+    with_lock: bool = True,
 ) -> Compiled:
     """The values; to be used only when the findings and `wrong` hold no trouble."""
     beside = Beside(base, findings)
@@ -62,7 +64,7 @@ def compiled(
         find(rules, findings)
     compiler.check_given(given)
     registries = registries_of(settings, rules, named, beside, findings)
-    text = beside.text("/digests", settings.digests)
+    text = beside.text("/digests", settings.digests if with_lock else None)
     locked, wrong = lock.read(text, str(beside.files[-1])) if text else ({}, [])
     rule_set = RuleSet(
         [rule for _, rule in rules], targets=named, locked=locked, templates=_templates(settings, findings)

@@ -13,7 +13,7 @@ from webhook.core.rules import RuleSet
 from webhook.document import BadDocument, Document, decode, documents
 from webhook.mending import Mended, Numbered, mended
 from webhook.settings import API_VERSION, KIND, Configuration
-from webhook.trouble import Findings, Trouble, parts_of, pointer_to
+from webhook.trouble import Findings, Trouble, parts_of, pointer_to, way_to
 
 ENVIRONMENT: Final = "MOORAGE_CONFIG"
 FLAG: Final = "--rule"
@@ -28,7 +28,8 @@ rules:
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """One mistake. `where` is the way to it as people write it, `rules[2].target`."""
+    """One mistake. `where` is the way to it as people write it, `rules[2].target`, or the text of a flag; `file` is
+    empty for what stands in none."""
 
     file: str
     line: int
@@ -37,6 +38,10 @@ class Problem(msgspec.Struct, frozen=True):
     message: str
 
     def __str__(self) -> str:
+        if not self.file:
+            return self.message
+        if self.file == FLAG:
+            return f"{FLAG} '{self.where}': {self.message}"
         where = f"{self.where}: " if self.where else ""
         return f"{self.file}:{self.line}:{self.column}: {where}{self.message}"
 
@@ -47,6 +52,16 @@ class BadConfiguration(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = tuple(problems)
+
+
+class NoConfiguration(BadConfiguration):
+    """There is no file, and no flag that stands in for it."""
+
+    def __init__(self) -> None:
+        message = (
+            f"there is no configuration: give one with --config FILE, or a rule with --rule, or write\n\n{SMALLEST}"
+        )
+        super().__init__([Problem("", 1, 1, "", f"{message}\nas moorage.yaml")])
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -77,26 +92,19 @@ def load(
     environ: Mapping[str, str],
     rules: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
+    with_lock: bool = True,
 ) -> Loaded:
-    """Load the file, with `--rule` rules before its own and `--set` variables over it.
+    """Load the file, with `--rule` rules before its own and `--set` variables over it. Without the lock, `digests:` is
+    not read: what it holds is to be found out anew.
 
     Raises:
         BadConfiguration: with every problem that could be found.
     """
     file = find(path, environ)
     if file is None and not rules:
-        raise BadConfiguration(
-            [
-                Problem(
-                    "moorage.yaml",
-                    1,
-                    1,
-                    "",
-                    f"there is no configuration; give one with --config, a rule with --rule, or write\n{SMALLEST}",
-                )
-            ]
-        )
-    document = _document(file) if file is not None else _only_flags()
+        raise NoConfiguration
+    by = f" (${ENVIRONMENT} names it)" if path is None and environ.get(ENVIRONMENT) else ""
+    document = _document(file, by) if file is not None else _only_flags()
     twins: list[BadDocument] = []
     try:
         raw = document.value(scalars="text", twins=twins)
@@ -104,14 +112,14 @@ def load(
         raise BadConfiguration([*map(_problem_of, twins), _problem_of(bad)]) from None
     if not isinstance(raw, dict):
         raise BadConfiguration([Problem(document.file, document.line, 1, "", "the file must hold a mapping")])
-    return _Loading(document, raw, rules).load(file, environ, variables or {}, twins)
+    return _Loading(document, raw, rules, with_lock=with_lock).load(file, environ, variables or {}, twins)
 
 
-def _document(file: Path) -> Document:
+def _document(file: Path, by: str) -> Document:
     try:
         found = list(documents(decode(file.read_bytes(), str(file)), str(file)))
     except OSError as failed:
-        raise BadConfiguration([Problem(str(file), 1, 1, "", f"cannot be read: {failed.strerror}")]) from None
+        raise BadConfiguration([Problem(str(file), 1, 1, "", f"cannot be read: {failed.strerror}{by}")]) from None
     except BadDocument as bad:
         raise BadConfiguration([_problem_of(bad)]) from None
     broken = [_problem_of(one) for one in found if isinstance(one, BadDocument)]
@@ -141,10 +149,11 @@ def _problem_of(bad: BadDocument) -> Problem:
 class _Loading:
     """One load: collects problems until nothing more can be found."""
 
-    def __init__(self, document: Document, raw: dict[str, Any], rules: Sequence[str]) -> None:
+    def __init__(self, document: Document, raw: dict[str, Any], rules: Sequence[str], *, with_lock: bool) -> None:
         self._document = document
         self._raw = raw
         self._rules = rules
+        self._with_lock = with_lock
         self._problems: list[Problem] = []
 
     def load(
@@ -158,7 +167,7 @@ class _Loading:
             raise BadConfiguration(self._sorted())
         findings = Findings(result.broken)
         base = file.parent if file is not None else Path()
-        done = compiled(result.settings, base, environ, variables, findings)
+        done = compiled(result.settings, base, environ, variables, findings, with_lock=self._with_lock)
         self._problems += [self._found(result, trouble) for trouble in findings.troubles]
         self._problems += map(_problem_of, done.wrong)
         if self._problems:
@@ -202,20 +211,7 @@ class _Loading:
         if parts[:1] == ["rules"] and len(parts) > 1 and int(parts[1]) < 0:
             return Problem(FLAG, 1, 1, self._rules[~int(parts[1])], trouble.message)
         spot = self._document.spot(pointer_to(*parts), of_key=trouble.of_key)
-        return Problem(self._document.file, spot.line, spot.column, _where(parts), trouble.message)
+        return Problem(self._document.file, spot.line, spot.column, way_to(parts), trouble.message)
 
     def _sorted(self) -> list[Problem]:
         return sorted(set(self._problems), key=lambda one: (one.file, one.line, one.column, one.where, one.message))
-
-
-def _where(parts: Sequence[str | int]) -> str:
-    """The way to a place as people write it. A name with a dot stands in quotes."""
-    text = ""
-    for part in map(str, parts):
-        if part.lstrip("-").isdigit():
-            text += f"[{part}]"
-        elif "." in part or "/" in part:
-            text += f'["{part}"]'
-        else:
-            text += f".{part}"
-    return text.removeprefix(".")

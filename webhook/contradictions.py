@@ -96,4 +96,6 @@ def _overlap(one: str, other: str) -> bool:
     if "*" in one and "*" in other:
         short, long = sorted((one.partition("*")[0], other.partition("*")[0]), key=len)
         return long.startswith(short)
+    if not {"*", "?"} & {*one, *other}:
+        return one == other
     return Globs((one,)).matches(other) or Globs((other,)).matches(one)

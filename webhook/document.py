@@ -3,6 +3,7 @@
 PyYAML's marks count code points, so text is decoded here and its BOM set aside before a position is taken.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from webhook.nodes import (
     MAX_DEPTH,
-    MAX_VALUES,
+    MAX_REPEATED,
     BadDocument,
     Pairs,
     collector_paused,
@@ -23,16 +24,34 @@ from webhook.nodes import (
     pairs,
     scalar,
 )
-from webhook.splice import apply, splice
+from webhook.splice import Change, apply, splice
 
-__all__ = ["BadDocument", "Document", "Spot", "apply", "decode", "documents", "splice", "written"]
+__all__ = [
+    "BadDocument",
+    "Change",
+    "Document",
+    "Spot",
+    "apply",
+    "collector_paused",
+    "decode",
+    "documents",
+    "splice",
+    "written",
+]
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 BOM: Final = "\ufeff"
 
 _MARKER: Final = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVES: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%[^\n]*\n(?:[ \t]*(?:[%#][^\n]*)?\n)*")
-_UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_UNPRINTABLE: Final = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+"""Not compiled before it is wanted: it takes as long as reading a whole configuration."""
+_JSON: Final = json.JSONDecoder()
+_BLANKS: Final = re.compile(r"(?:---)?[ \t\r\n]*")
+_SURROGATE: Final = re.compile(r"(?<!\\)(?P<pairs>(?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_UNKNOWN: Final = r"\g<pairs>\\ufffd"
+"""JSON writes what is beyond the BMP as two escapes that YAML does not know. No name of an image holds any, so they are
+read as a sign of the same length, which moves nothing from its place."""
 _TAB: Final = "a tab may not indent YAML; use spaces"
 _SAYINGS: Final = (
     ("tab character", _TAB),
@@ -154,26 +173,54 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
         opens = marker[0] == "---"
         if opens and before.lstrip().startswith(("%", "#")) and _DIRECTIVES.fullmatch(before):
             continue  # %YAML and %TAG belong to the document that this marker opens
-        yield start, marker.start()
+        yield from _objects(text, start, marker.start())
         start = marker.start() if opens else marker.end()
-    yield start, len(text)
+    yield from _objects(text, start, len(text))
+
+
+def _objects(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """JSON objects may follow each other without a marker, as jq prints them and kubectl reads them."""
+    at = _blanks_after(text, start)
+    try:
+        while at < end and text[at] == "{":
+            at = _blanks_after(text, _JSON.raw_decode(text, at)[1])
+            if at < end:
+                yield start, at
+                start = at
+    except (ValueError, RecursionError):
+        pass  # Flow style, or broken: composing it tells where.
+    yield start, end
+
+
+def _blanks_after(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found is not None else start
 
 
 def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocument | None:
     if not part.strip():
         return None
     try:
-        root = compose(part)
+        root = _nodes(part)
     except yaml.MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
         place = (line + mark.line, mark.column + 1) if mark is not None else (line, 1)
         stands = part[mark.index : mark.index + 1] if mark is not None else ""
         return BadDocument(file, *place, _TAB if stands == "\t" else _saying(str(wrong.problem or wrong.context)))
     except yaml.YAMLError:
-        found = _UNPRINTABLE.search(part)
+        found = re.search(_UNPRINTABLE, part)
         row, column = _line_and_column(part, found.start() if found is not None else 0)
         return BadDocument(file, line + row - 1, column, "a control character, which YAML does not allow")
     return Document(file, part, start, line, root) if root is not None else None
+
+
+def _nodes(part: str) -> Node | None:
+    try:
+        return compose(part)
+    except yaml.MarkedYAMLError as wrong:
+        if "Unicode character escape" not in str(wrong.problem):
+            raise
+        return compose(_SURROGATE.sub(_UNKNOWN, part))
 
 
 def _saying(problem: str) -> str:
@@ -192,10 +239,12 @@ class _Reader:
         self._as_text = as_text
         self._twins = twins
         self._count = 0
+        self._seen: set[int] = set()
 
     def read(self, node: Node, depth: int = 0) -> Any:
         self._count += 1
-        if depth > MAX_DEPTH or self._count > MAX_VALUES:
+        self._seen.add(id(node))
+        if depth > MAX_DEPTH or self._count - len(self._seen) > MAX_REPEATED:
             raise self._bad(node, "the document is nested too deeply, or its aliases multiply")
         if isinstance(node, ScalarNode):
             if self._as_text:

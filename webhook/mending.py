@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from pydantic import BaseModel, ValidationError
 
-from webhook.settings import API_VERSION, KIND, Configuration
+from webhook.settings import API_VERSION, KIND, Configuration, duration
 from webhook.trouble import Findings, did_you_mean, pointer_to
 
 STAND_IN: Final = "stand-in"
@@ -29,6 +29,12 @@ _MESSAGES: Final = {
     "bool_parsing": "true or false is wanted",
     "bool_type": "true or false is wanted",
     "string_pattern_mismatch": "at most 63 letters, digits and . _ - may stand here, letters or digits at the ends",
+}
+_BOUNDS: Final = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
 }
 
 
@@ -172,6 +178,13 @@ def _message(error: Any, location: Location) -> str:
         return f"{_listed(allowed)} is wanted{hint}"
     if kind == "model_type" and location[:1] == ("vars",):
         return "a text, or a table {from: …, map: …} is wanted"
+    if kind == "tuple_type" and isinstance(error["input"], str):
+        return f"a list is wanted, as {msgspec.json.encode([error['input']]).decode()}"
+    if kind in _BOUNDS:
+        word, key = _BOUNDS[kind]
+        bound = error["ctx"][key]
+        is_duration = str(error["input"])[-1:] in set("smh")
+        return f"{word} {duration(bound) if is_duration else bound} is wanted"
     text = str(error["msg"]).removeprefix("Value error, ")
     return _MESSAGES.get(kind) or text.replace("Input should be", "this should be")
 

@@ -26,8 +26,8 @@ except ImportError:  # PyYAML built without libyaml: slower, and the same in all
     CParser = None  # type: ignore[assignment,misc]
 
 MAX_DEPTH: Final = 100
-MAX_VALUES: Final = 2_000_000
-"""Values of one document, those counted again that aliases repeat."""
+MAX_REPEATED: Final = 250_000
+"""Values of one document that aliases and merge keys repeat: a few lines can ask for billions."""
 PLAIN: Final = "plain"
 """The tag of a scalar that is written without quotes and without a tag of its own."""
 

@@ -7,7 +7,7 @@ from webhook import settings as written
 from webhook.beside import Beside
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
-from webhook.core.reference import DOCKER_HUB, is_host
+from webhook.core.reference import DOCKER_HUB, is_dialable, is_host
 from webhook.core.rules import Rule
 from webhook.core.targets import Target, defaults_for
 from webhook.trouble import Findings, pointer_to
@@ -38,10 +38,13 @@ def registries_of(
         if problem is not None:
             findings.refuse(pointer, problem, of_key=True)
             continue
+        credentials = f"{pointer}/credentials"
+        if not one.credentials and not any(told.startswith(credentials) for told in findings.broken):
+            findings.refuse(credentials, "at least one is wanted; anonymous asks without a login")
         found[name] = Registry(
             name,
             tuple(
-                _credential(f"{pointer}/credentials/{number}", source, beside, findings)
+                _credential(f"{credentials}/{number}", source, beside, findings)
                 for number, source in enumerate(one.credentials)
             ),
             one.realms,
@@ -62,7 +65,7 @@ def _problem_of(host: str) -> str | None:
     if "**" in host or "?" in host:
         return "only * within one label may stand in a host"
     if is_host(host.replace("*", "x")):
-        return None
+        return None if is_dialable(host) else f'"{host}" has a port that does not exist'
     name = host.partition("://")[2].partition("/")[0] or host.partition("/")[0]
     hint = f' (did you mean "{name}"?)' if is_host(name) else ""
     return f'"{host}" is no host{hint}'

@@ -73,14 +73,17 @@ def _command(program: str, named: tuple[str, Any]) -> str:
     name, command = named
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option"]
-    usage = " ".join(
-        [program, name, *(["[OPTIONS]"] if options else []), *(one.metavar or one.name for one in arguments)]
-    )
+    usage = " ".join([program, name, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)])
     lines = [f"### {name}", "", command.help, "", "```text", usage, "```"]
     if options:
         lines += ["", "| option | meaning | default |", "|---|---|---|"]
         lines += [f"| {_flags(one)} | {one.help or ''} | {_default(one)} |" for one in options]
     return "\n".join(lines)
+
+
+def _argument(one: Any) -> str:
+    name = one.metavar or one.name.upper()
+    return f"{name if one.required else f'[{name}]'}{'...' if one.nargs < 0 else ''}"
 
 
 def _flags(option: Any) -> str:

@@ -8,7 +8,7 @@ import re
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
 
 from webhook.core.reference import is_host
 
@@ -138,6 +138,17 @@ class Settings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", alias_generator=_camel, frozen=True, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_nothing_for_unset(cls, value: Any) -> Any:
+        """A key with nothing behind it is no key: what stood there may be commented out. Kubernetes takes it so too."""
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            return value
+        wanted = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
+        return {key: inner for key, inner in value.items() if inner is not None or key in wanted}
 
 
 class Variable(Settings):

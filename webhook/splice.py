@@ -3,13 +3,14 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from webhook.nodes import MAX_DEPTH, MAX_VALUES, BadDocument, is_merge, is_text_when_plain, pairs
+from webhook.nodes import MAX_DEPTH, MAX_REPEATED, BadDocument, is_merge, is_text_when_plain, pairs
 
 if TYPE_CHECKING:
     from webhook.document import Document
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/@:+-]*[A-Za-z0-9])?", re.ASCII)
 _HEADER: Final = re.compile(r"[|>][-+0-9]*(?P<comment>[ \t]+#[^\r\n]*)?")
-_ESCAPED: Final = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -131,7 +131,7 @@ def _value_start(text: str, node: ScalarNode) -> int:
 
 
 def _written(new: str, style: str) -> str:
-    if style == "'" and _ESCAPED.search(new) is None:
+    if style == "'" and _escaped().search(new) is None:
         return "'" + new.replace("'", "''") + "'"
     if not style and _PLAIN.fullmatch(new) and is_text_when_plain(new):
         return new
@@ -139,7 +139,13 @@ def _written(new: str, style: str) -> str:
 
 
 def _double_quoted(text: str) -> str:
-    return _ESCAPED.sub(lambda found: _escape(found[0]), json.dumps(text, ensure_ascii=False))
+    return _escaped().sub(lambda found: _escape(found[0]), json.dumps(text, ensure_ascii=False))
+
+
+@cache
+def _escaped() -> re.Pattern[str]:
+    """What needs an escape. Compiled when it is first wanted: it takes as long as reading a whole configuration."""
+    return re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
 def _escape(character: str) -> str:
@@ -151,11 +157,13 @@ def _uses(document: "Document") -> dict[int, list[_Use]]:
     found: dict[int, list[_Use]] = {}
     aliases = _alias_marks(document.text)
     count = 0
+    seen: set[int] = set()
 
     def visit(node: Node, pointer: str, depth: int, *, through: bool) -> None:
         nonlocal count
         count += 1
-        if count > MAX_VALUES or depth > MAX_DEPTH:
+        seen.add(id(node))
+        if count - len(seen) > MAX_REPEATED or depth > MAX_DEPTH:
             raise BadDocument(document.file, document.line, 1, "the document's aliases multiply")
         alias = aliases.get(pointer) if not through else None
         if isinstance(node, ScalarNode):

@@ -1,5 +1,6 @@
 """What is wrong with a configuration, told by the JSON pointer of its place."""
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
@@ -42,6 +43,19 @@ def pointer_to(*parts: str | int) -> str:
 def parts_of(pointer: str) -> list[str]:
     """The parts of a JSON pointer."""
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
+
+
+def way_to(parts: Iterable[str | int]) -> str:
+    """The way to a place as people write it: `rules[2].images`. A name with a dot stands in quotes."""
+    text = ""
+    for part in map(str, parts):
+        if part.lstrip("-").isdigit():
+            text += f"[{part}]"
+        elif "." in part or "/" in part:
+            text += f'["{part}"]'
+        else:
+            text += f".{part}"
+    return text.removeprefix(".")
 
 
 def did_you_mean(given: str, known: list[str]) -> str:

@@ -1,5 +1,8 @@
 """A folder with a configuration whose digests are locked, so that a command line needs no registry."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,18 @@ templates:
 digests: lock.yaml
 """
 LOCK = f"{HOST}/team/app:stable: {D}\n{HOST}/team/side:1.2: {E}\n"
+
+
+START = "from webhook.cli.main import main; main()"
+TOP = str(Path(__file__).parents[2])
+
+
+def started(*arguments: str, program: str = START) -> "subprocess.Popen[str]":
+    """A process of its own, for what only one shows."""
+    environ = {**os.environ, "PYTHONPATH": TOP}
+    command = [sys.executable, "-c", program, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environ)
 
 
 class Shell:

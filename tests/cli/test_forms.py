@@ -1,11 +1,20 @@
 """Each form of `-o` on one manifest: what a person or a program gets to read."""
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.cli.conftest import HOST, D, E, Shell
+from webhook.cli import common
+from webhook.cli.forms import Checked, Result, machine, plain, reports, warnings
+from webhook.cli.manifests import Found, Source, objects
+from webhook.core.decision import Action, Decision
+from webhook.core.reason import Reason
+from webhook.core.subject import TEMPLATES
 
 MANIFEST = f"""\
 # the shop
@@ -178,3 +187,126 @@ def test_every_form_has_something_to_say_about_nothing(shell: Shell, form: str) 
 def test_an_unknown_form_is_told_with_those_that_are_known(shell: Shell, manifest: str) -> None:
     assert shell.type("check", manifest, "-o", "jsn") == 2
     assert all(form in shell.err for form in ("table", "json", "sarif"))
+
+
+MACHINE = ["json", "patch", "images", "junit", "sarif", "github", "yaml", "diff", "table", "wide"]
+
+
+@pytest.mark.parametrize("form", MACHINE)
+def test_only_what_was_asked_for_goes_to_standard_output(shell: Shell, form: str) -> None:
+    """Warnings of the configuration, broken documents, warnings of admission and the summary all go to the person."""
+    with (shell.folder / "moorage.yaml").open("a") as file:
+        file.write("registries: {r.example.com: {credentials: [ecr]}}\n")
+    shell.write("broken.yaml", "a: [\n")
+    manifest = shell.write("app.yaml", MANIFEST)
+    shell.type("check", manifest, "--offline", "-o", form)
+    alone = shell.out
+    assert shell.type("check", manifest, "broken.yaml", "--offline", "-v", "-o", form) == 2
+    assert "ecr logins are not there" in shell.err
+    assert "broken.yaml:2:1: " in shell.err
+    assert "1 object, 4 images" in shell.err
+    if form in {"images", "patch", "yaml", "diff", "table", "wide"}:
+        assert shell.out.startswith(alone)
+    for told in ("ecr logins", "app.yaml:16: ", "not known here", "configuration:", "1 object"):
+        assert told not in shell.out
+        assert told in shell.err
+
+
+def test_a_document_that_cannot_be_read_is_in_the_reports(shell: Shell) -> None:
+    shell.write("broken, 100%.yaml", "a: 1\n---\nb: [\n")
+    names = ["check", "broken, 100%.yaml", "--offline", "-o"]
+    why = "not YAML: did not find expected node content"
+
+    assert shell.type(*names, "json") == 2
+    assert json.loads(shell.out)["errors"] == [
+        {"source": "broken, 100%.yaml:4", "line": 4, "column": 1, "message": why}
+    ]
+
+    assert shell.type(*names, "junit") == 2
+    (suite,) = ET.fromstring(shell.out)
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+    error = suite.find("testcase/error")
+    assert error is not None
+    assert error.get("message") == f"broken, 100%.yaml:4:1: {why}"
+
+    assert shell.type(*names, "github") == 2
+    assert shell.out == f"::error file=broken%2C 100%25.yaml,line=4,col=1,title=Unreadable::{why}\n"
+
+    assert shell.type(*names, "sarif") == 2
+    (result,) = json.loads(shell.out)["runs"][0]["results"]
+    assert (result["ruleId"], result["level"]) == ("Unreadable", "error")
+    assert result["locations"][0]["physicalLocation"] == {
+        "artifactLocation": {"uri": "broken%2C%20100%25.yaml"},
+        "region": {"startLine": 4, "startColumn": 1},
+    }
+
+
+# actions/toolkit packages/core/src/command.ts: escapeData leaves : and , alone, escapeProperty does not.
+def test_an_annotation_shows_its_message_as_it_is(shell: Shell, manifest: str) -> None:
+    assert shell.type("check", manifest, "--offline", "-o", "github") == 0
+    notice = next(line for line in shell.out.splitlines() if "stable" in line)
+    assert notice == (
+        f"::notice file=app.yaml,line=12,title=DigestLocked::{HOST}/team/app:stable -> {APP}: "
+        "rewritten (DigestLocked): target kraken taken"
+    )
+
+
+def test_what_did_not_go_well_is_said_once_with_its_first_place(shell: Shell) -> None:
+    pods = [
+        f"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - {{name: c{number}, image: {image}}}\n"
+        for number, image in enumerate(
+            ["strict.example.com/app:1", "Not An Image", "strict.example.com/app:1", "localhost:30081/x:1"]
+        )
+    ]
+    shell.write("pods.yaml", "---\n".join(pods))
+    assert shell.type("check", "pods.yaml", "--offline") == 4
+    lines = [line for line in shell.err.splitlines() if line.startswith("pods.yaml:")]
+    assert lines == [
+        "pods.yaml:11: Not An Image kept as is (NotAReference): no image name: the path must be lower-case",
+        "pods.yaml:23: localhost:30081/x:1 refused (NamedByHand): target kraken is named by hand (it carries no digest)",
+    ]  # fmt: skip
+
+
+ANY = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(image=ANY, name=ANY, container=ANY)
+def test_no_name_breaks_a_form_or_reaches_the_terminal(image: str, name: str, container: str) -> None:
+    text = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": container, "image": image}]}})  # fmt: skip
+    source = Source("pod.json", text)
+    found = [one for one in objects(source, namespace="default", templates=TEMPLATES) if isinstance(one, Found)]
+    results = [
+        Result(one, tuple(Decision(slot, Action.FAILED, Reason.UNAVAILABLE, to="") for slot in one.subject.slots))
+        for one in found
+    ]
+    checked = [Checked(source, results, [])]
+    assert len(plain.table(results, wide=True).splitlines()) in {0, 2}
+    assert all(line.isprintable() for line in plain.table(results).splitlines())
+    assert all(common.printable(line).isprintable() for line in warnings(results))
+    ET.fromstring(reports.junit(checked))
+    json.loads(reports.sarif(checked))
+    json.loads(machine.json(checked))
+    json.loads(machine.patch(checked))
+    assert all(
+        line.startswith("::warning file=pod.json,line=1,title=Unavailable::")
+        for line in reports.github(checked).split("\n")[:-1]
+    )
+
+
+def keys(value: object) -> object:
+    """The names in a value, without what they stand for."""
+    if isinstance(value, dict):
+        return {name: keys(inner) for name, inner in value.items()}
+    return [keys(value[0])] if isinstance(value, list) and value and isinstance(value[0], dict) else None
+
+
+def test_the_page_shows_the_fields_that_there_are(shell: Shell, manifest: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    shell.write("broken.yaml", "a: [\n")
+    assert shell.type("check", manifest, "broken.yaml", "--offline", "-o", "json") == 2
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert keys(shown) == keys(json.loads(shell.out))
+    assert shell.type("explain", "nginx", "--offline", "-o", "json") == 0
+    for name in json.loads(shell.out):
+        assert f"`{name}`" in page

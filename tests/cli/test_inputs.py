@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -157,12 +159,40 @@ def test_yaml_keeps_every_other_byte(shell: Shell, text: str) -> None:
     assert shell.out.encode() == text.replace(f"{HOST}/team/app:stable", APP).encode()
 
 
-def test_several_files_become_documents_of_one_stream(shell: Shell) -> None:
-    for name in ("a.yaml", "b.yaml"):
-        shell.write(name, POD)
+CHANGED = POD.replace(f"{HOST}/team/app:stable", APP)
+STREAMS = [
+    ("plain", POD, POD, f"{CHANGED}---\n{CHANGED}"),
+    ("a marker at the start of the second", POD, f"---\n{POD}", f"{CHANGED}---\n{CHANGED}"),
+    ("no newline at the end of the first", POD.rstrip(), POD, f"{CHANGED}---\n{CHANGED}"),
+    ("a byte order mark in both", f"\ufeff{POD}", f"\ufeff{POD}", f"\ufeff{CHANGED}---\n{CHANGED}"),
+    (
+        "a directive in the second",
+        POD,
+        f"# old\n%YAML 1.1\n---\n{POD}",
+        f"{CHANGED}...\n# old\n%YAML 1.1\n---\n{CHANGED}",
+    ),
+    ("nothing in the first", "", POD, CHANGED),
+    ("nothing in the second", POD, "", CHANGED),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "stream"), [row[1:] for row in STREAMS], ids=[row[0] for row in STREAMS])
+def test_several_files_become_documents_of_one_stream(shell: Shell, first: str, second: str, stream: str) -> None:
+    shell.write("a.yaml", first)
+    shell.write("b.yaml", second)
     assert shell.type("check", "--offline", "-o", "yaml", "a.yaml", "b.yaml") == 0
-    changed = POD.replace(f"{HOST}/team/app:stable", APP)
-    assert shell.out == f"{changed}---\n{changed}"
+    assert shell.out == stream
+    # What was printed is read again, and is what admission would leave alone.
+    shell.write("again.yaml", shell.out)
+    check(shell, "again.yaml")
+    expected = sum(text.count("kind: Pod") for text in (first, second))
+    assert [one["images"][0]["from"] for one in json.loads(shell.out)["objects"]] == [APP] * expected
+
+
+def test_a_file_that_cannot_be_read_is_left_out_of_the_stream(shell: Shell) -> None:
+    shell.write("a.yaml", POD)
+    assert shell.type("check", "--offline", "-o", "yaml", "nosuch.yaml", "a.yaml") == 2
+    assert shell.out == CHANGED
 
 
 BROKEN = [
@@ -171,10 +201,10 @@ BROKEN = [
     ("a key that comes twice", POD.replace("kind: Pod", "kind: Pod\nkind: Pod"), ":3:1: "),
     ("aliases that multiply", "a: &a [x, x]\nb: &b [*a, *a]\n" + "".join(
         f"{chr(99 + n)}: &{chr(99 + n)} [{', '.join(f'*{chr(98 + n)}' for _ in range(9))}]\n" for n in range(9)
-    ), ":2:4: the document is nested too deeply, or its aliases multiply"),
+    ), ":1:4: the document is nested too deeply, or its aliases multiply"),
     ("an alias without anchor", "a: *nowhere\n", ":1:4: an alias without its anchor"),
     ("nothing but bytes", "\0\1\2", ":1:1: the file is binary"),
-    ("a Deployment without sense", "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}\n", ":1:1: Deployment: "),
+    ("a Deployment without sense", "apiVersion: apps/v1\nkind: Deployment\nspec: {template: {spec: {containers: 5}}}\n", ":3:38: Deployment: spec.template.spec.containers: a list is wanted, not a number"),
     ("a review without uid", '{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {}}', ":1:1: "),
 ]  # fmt: skip
 
@@ -184,21 +214,21 @@ def test_what_is_broken_is_named_with_its_place_and_the_rest_is_done(shell: Shel
     shell.write("broken.yaml", text)
     shell.write("good.yaml", POD)
     assert check(shell, "broken.yaml", "good.yaml") == 2
-    assert f"moorage: broken.yaml{place}" in shell.err
+    assert any(line.startswith(f"broken.yaml{place}") for line in shell.err.splitlines())
     assert ("Pod", "/spec/containers/0/image", APP) in images(shell)
 
 
 def test_a_broken_document_does_not_hide_the_others_of_its_file(shell: Shell) -> None:
     shell.write("three.yaml", f"{POD}---\na: [\n---\n{POD}")
     assert check(shell, "three.yaml") == 2
-    assert "moorage: three.yaml:7:1: " in shell.err
+    assert "three.yaml:7:1: " in shell.err
     assert len(images(shell)) == 2
 
 
 def test_bytes_that_are_no_text_are_named_with_their_place(shell: Shell) -> None:
     (shell.folder / "latin.yaml").write_bytes(b"a: 1\nb: gr\xfc\xdfe\n")
     assert check(shell, "latin.yaml") == 2
-    assert "moorage: latin.yaml:2:6: the file is not UTF-8 text" in shell.err
+    assert "latin.yaml:2:6: the file is not UTF-8 text" in shell.err
 
 
 def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
@@ -206,15 +236,14 @@ def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
         file.truncate(50 * 1024 * 1024)
     shell.write("good.yaml", POD)
     assert check(shell, "large.yaml", "good.yaml") == 2
-    assert "moorage: large.yaml:1:1: more than 32 MiB" in shell.err
+    assert "large.yaml:1:1: the file has more than 32 MiB" in shell.err
     assert len(images(shell)) == 1
 
 
 @pytest.mark.parametrize("name", ["nosuch.yaml", "deployment/app"])
 def test_a_file_that_is_not_there_is_named(shell: Shell, name: str) -> None:
     assert check(shell, name) == 2
-    assert f"moorage: {name}" in shell.err
-    assert "No such file" in shell.err
+    assert f"{name}:1:1: cannot be read: No such file or directory" in shell.err
 
 
 def test_nothing_to_read_is_said(shell: Shell) -> None:
@@ -228,3 +257,144 @@ def test_a_folder_of_links_to_nowhere_is_passed_over(shell: Shell) -> None:
     Path("all/b.yaml").symlink_to("nowhere")
     assert check(shell, "all") == 0
     assert len(images(shell)) == 1
+
+
+@pytest.mark.parametrize("names", [["a.yaml", "./a.yaml"], ["a.yaml", "-f", "a.yaml"], [".", "a.yaml"]], ids=" ".join)
+def test_a_file_that_is_named_twice_is_checked_once(shell: Shell, names: list[str]) -> None:
+    shell.write("a.yaml", POD)
+    assert check(shell, *names) == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+    assert shell.type("check", "--offline", "-o", "diff", *names) == 1
+    assert shell.out.count(f"+spec: {{containers: [{{name: a, image: {APP}}}]}}") == 1
+
+
+JSON = json.dumps(
+    {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"annotations": {"note": "🚢 \\\\ud83d"}},
+        "spec": {"containers": [{"name": "a", "image": f"{HOST}/team/app:stable"}]},
+    }
+)
+
+
+def test_json_objects_may_follow_each_other_and_hold_escapes_that_yaml_does_not_know(shell: Shell) -> None:
+    assert r"\ud83d\udea2" in JSON
+    text = f"{JSON}\n{JSON}{json.dumps(json.loads(JSON), indent=4)}\n"
+    assert check(shell, shell.write("stream.json", text)) == 0
+    assert [one["source"] for one in json.loads(shell.out)["objects"]] == [f"stream.json:{line}" for line in (1, 2, 2)]
+    assert shell.type("check", "--offline", "-o", "yaml", "stream.json") == 0
+    assert shell.out == text.replace(f"{HOST}/team/app:stable", APP)
+
+
+def test_an_empty_folder_is_no_success(shell: Shell) -> None:
+    shell.write("empty/deep/a.yaml", POD)
+    assert check(shell, "empty") == 2
+    assert "empty:1:1: no file in it ends with .yaml, .yml or .json; -R looks into sub-folders" in shell.err
+    assert check(shell, "-R", "empty") == 0
+    shell.write("none/notes.txt", "x")
+    assert check(shell, "-R", "none") == 2
+    assert "none:1:1: no file in it ends with .yaml, .yml or .json\n" in shell.err
+
+
+def test_a_pipe_is_read_like_a_file(shell: Shell) -> None:
+    os.mkfifo("pipe")
+    writing = Thread(target=Path("pipe").write_text, args=(POD,))
+    writing.start()
+    assert check(shell, "pipe") == 0
+    writing.join(10)
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+
+
+def test_what_never_ends_is_given_up(shell: Shell) -> None:
+    assert check(shell, "/dev/zero") == 2
+    assert "/dev/zero:1:1: the file has more than 32 MiB" in shell.err
+
+
+def test_standard_input_of_fifty_megabytes_is_refused(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed_in(monkeypatch, b"#" * (50 << 20))
+    shell.write("good.yaml", POD)
+    assert check(shell, "-", "good.yaml") == 2
+    assert "stdin:1:1: the file has more than 32 MiB" in shell.err
+    assert len(images(shell)) == 1
+
+
+def test_a_closed_standard_input_is_said(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert check(shell, "-") == 2
+    assert shell.err.startswith("stdin:1:1: cannot be read: it is closed\n")
+
+
+def test_an_address_is_not_fetched(shell: Shell) -> None:
+    assert check(shell, "https://example.com/pod.yaml") == 2
+    assert "a URL is not fetched, pipe it into `-`" in shell.err
+
+
+SHAPES = [
+    ("number as an image", "spec: {containers: [{name: a, image: 1.10}]}", "4:38: Pod: spec.containers[0].image: a text is wanted, not a number; put quotes around it"),
+    ("truth as a name", "spec: {containers: [{name: yes, image: x}]}", "4:28: Pod: spec.containers[0].name: a text is wanted, not a truth value; put quotes around it"),
+    ("mapping as an image", "spec: {initContainers: [{name: a, image: {}}]}", "4:42: Pod: spec.initContainers[0].image: a text is wanted, not a mapping"),
+    ("list as a spec", "spec: []", "4:7: Pod: spec: a mapping is wanted, not a list"),
+    ("text as a spec", "spec: x", "4:7: Pod: spec: a mapping is wanted, not a text"),
+    ("number in a label", "metadata: {labels: {a: 1}}", "4:20: Pod: metadata.labels: a text is wanted, not a number; put quotes around it"),
+    ("text as metadata", "metadata: x", "4:11: Pod: metadata: a mapping is wanted, not a text"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "told"), [row[1:] for row in SHAPES], ids=[row[0] for row in SHAPES])
+def test_a_wrong_type_is_told_where_it_stands(shell: Shell, line: str, told: str) -> None:
+    shell.write("pod.yaml", f"# a Pod\napiVersion: v1\nkind: Pod\n{line}\n")
+    assert check(shell, "pod.yaml") == 2
+    assert shell.err.startswith(f"pod.yaml:{told}\n")
+
+
+def test_one_wrong_item_does_not_hide_the_rest_of_its_list(shell: Shell) -> None:
+    item = {"apiVersion": "v1", "kind": "Pod", "spec": CONTAINERS}
+    items = [item, {**item, "spec": {"containers": [{"image": 1}]}}, None, "x", item]
+    shell.write("list.json", json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, indent=1))
+    assert check(shell, "list.json") == 2
+    assert len(images(shell)) == 2
+    assert "list.json:23:16: Pod: spec.containers[0].image: a text is wanted, not a number" in shell.err
+
+
+def test_with_v_it_is_said_what_was_passed_over_and_why(shell: Shell) -> None:
+    shell.write("a.yaml", f"{POD}---\n\napiVersion: v1\nkind: Service\n---\njust: this\n--- text\n")
+    assert check(shell, "-v", "a.yaml") == 0
+    lines = shell.err.splitlines()
+    assert "configuration: moorage.yaml" in lines
+    assert [line for line in lines if line.endswith("passed over")] == [
+        "a.yaml:7: Service: passed over",
+        "a.yaml:10: no kind: passed over",
+        "a.yaml:11: no kind: passed over",
+    ]
+    assert lines[lines.index(f"a.yaml:4: {HOST}/team/app:stable") + 1] == "  - rule private matches"
+    assert lines[-1].startswith("1 object, 1 image: 1 rewritten; 3 other documents passed over (")
+
+
+def test_a_review_that_the_server_leaves_alone_is_told_why(shell: Shell) -> None:
+    request = {"uid": "u", "operation": "CREATE", "resource": {"version": "v1", "resource": "pods"}}
+    many = {"spec": {"containers": [{"name": str(number), "image": "nginx"} for number in range(300)]}}
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview"}
+    shell.write("many.json", json.dumps({**review, "request": {**request, "object": many}}))
+    assert check(shell, "many.json") == 2
+    assert "many.json:1:1: the server would leave it as it is: it names more than 256 images" in shell.err
+    shell.write("other.json", json.dumps({**review, "request": {**request, "operation": "DELETE"}}))
+    assert check(shell, "-v", "other.json") == 0
+    assert "other.json:1: AdmissionReview of DELETE pods: passed over" in shell.err
+
+
+def test_a_pod_that_carries_our_own_annotation_does_not_change_again(shell: Shell) -> None:
+    """What `kubectl get pod -o yaml` shows after admission."""
+    entry = {"from": f"{HOST}/team/app:stable", "digest": D, "target": "kraken", "rule": "private", "source": "fresh"}
+    annotation = json.dumps({"images": {"containers/a": entry}, "time": 1, "seal": ""})
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a", "annotations": {"moorage.dev/images": annotation}},
+        "spec": {"containers": [{"name": "a", "image": APP}]},
+    }
+    shell.write("pod.json", json.dumps(pod))
+    for form in ("diff", "patch", "json"):
+        assert shell.type("check", "--offline", "--exit-code", "-o", form, "pod.json") == 0
+    (image,) = json.loads(shell.out)["objects"][0]["images"]
+    assert (image["from"], image["to"]) == (f"{HOST}/team/app:stable", APP)

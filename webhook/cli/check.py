@@ -27,7 +27,7 @@ class Form(StrEnum):
 def check(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|DIR|-]...", help="Manifests: YAML or JSON, or - for standard input."),
+        typer.Argument(metavar="FILE|DIR|-", help="Manifests: YAML or JSON, or - for standard input."),
     ] = None,
     files: Annotated[
         list[str] | None, typer.Option("--filename", "-f", metavar="FILE", help="The same. Repeatable.")
@@ -51,7 +51,7 @@ def check(
     docker_config: common.DockerConfig = None,
     verbose: common.Verbose = False,
 ) -> None:
-    """Show what admission would do with the images of manifests."""
+    """Show what admission would do with manifests."""
     from webhook.cli.checking import Wanted, run
 
     wanted = Wanted(

@@ -1,30 +1,33 @@
 """The work of `moorage check`: read manifests, decide, print, and say how it went."""
 
 import asyncio
-import os
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from webhook.cli import common
+from webhook.cli.asking import Asking, asking
 from webhook.cli.check import Form
 from webhook.cli.exits import Exit, Stop
-from webhook.cli.forms import CHANGES, Result, summary
-from webhook.cli.manifests import Found, Source, objects, sources
+from webhook.cli.forms import Checked, Result, summary, traces, warnings
+from webhook.cli.manifests import Found, Passed, Source, objects, sources
+from webhook.cli.progress import Bar
 from webhook.core.decision import Action
-from webhook.document import BadDocument
+from webhook.core.reason import Reason
+from webhook.document import BadDocument, collector_paused
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
-    from webhook.wiring import Laptop
 
 AT_ONCE = 64
-LONG = 1.0
-"""Seconds after which a progress bar is drawn, on a terminal."""
+GLANCE = 0.2
+"""Seconds between two looks at how far the work is."""
+UNKNOWN = "not known here: pull secrets (your logins stand in), labels of namespaces, pins, health of targets"
+
+_TROUBLED = frozenset({Action.FAILED, Action.REFUSED})
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -41,145 +44,183 @@ class Wanted(msgspec.Struct, frozen=True):
     verbose: bool
 
 
+class Input(msgspec.Struct, frozen=True):
+    """One input, read: objects to decide on, documents that are broken, and those that are not ours to decide on."""
+
+    source: Source
+    found: list[Found]
+    broken: list[BadDocument]
+    passed: list[Passed]
+
+    def take(self, one: Found | Passed | BadDocument) -> None:
+        """Put one where it belongs."""
+        match one:
+            case Found():
+                self.found.append(one)
+            case Passed():
+                self.passed.append(one)
+            case BadDocument():
+                self.broken.append(one)
+
+
+class Heard:
+    """What was decided, what was sent for it, and what is wrong with logins.
+
+    No Struct, because asyncio prints what its main task gave to a message that nobody reads: seconds, for thousands.
+    """
+
+    def __init__(self, checked: list[Checked], asked: Asking) -> None:
+        self.checked = checked
+        self.sent = asked.sent
+        self.problems = asked.problems
+
+    @property
+    def results(self) -> list[Result]:
+        """All objects, in the order of the inputs."""
+        return [result for one in self.checked for result in one.results]
+
+
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Check everything and give the exit code: several apply, the highest wins."""
+    # What is read is kept to the end; the collector would walk it again and again: half of the time for thousands.
+    with collector_paused():
+        return _run(wanted, chosen)
+
+
+def _run(wanted: Wanted, chosen: common.Choices) -> Exit:
     started = time.monotonic()
-    loaded = common.load(chosen)
-    inputs = list(sources(wanted.paths, wanted.kustomizations, recurse=wanted.recurse))
-    found, broken = _objects(inputs, wanted.namespace, loaded)
-    results = asyncio.run(_decide(found, loaded, chosen, offline=wanted.offline))
-    code = max(_told(broken), _print(wanted.form, inputs, results))
+    loaded = common.load(chosen, with_lock=wanted.lock is None)
+    inputs = _read_all(wanted, loaded)
+    heard = asyncio.run(_decide(inputs, loaded, chosen, offline=wanted.offline))
+    text, torn = _printed(wanted.form, heard.checked)
+    common.put(text)
+    broken = [*(bad for one in inputs for bad in one.broken), *torn]
+    _tell(wanted, heard, broken)
+    if wanted.verbose:
+        _tell_more(loaded, inputs, heard)
     if wanted.lock is not None:
-        _write_lock(wanted.lock, results, is_whole=code is Exit.FINE)
-    if not wanted.offline and not wanted.verbose and results:
-        common.say("not known here, and left out: pull secrets, namespace labels, pins, the standing of targets")
-    _summarise(results, time.monotonic() - started)
-    return max(code, _code(results, changes=wanted.exit_code or wanted.form is Form.DIFF))
+        _write_lock(wanted.lock, heard.results, is_whole=not broken)
+    _summarise(heard.results, sum(len(one.passed) for one in inputs), time.monotonic() - started)
+    code = _code(heard.results, changes=wanted.exit_code or wanted.form is Form.DIFF)
+    return max(code, Exit.USAGE if broken else Exit.FINE)
 
 
-def _objects(inputs: Sequence[Source], namespace: str, loaded: "Loaded") -> tuple[list[Found], list[BadDocument]]:
-    found: list[Found] = []
-    broken: list[BadDocument] = []
-    for source in inputs:
-        for one in objects(source, namespace=namespace, templates=loaded.rules.templates):
-            (broken if isinstance(one, BadDocument) else found).append(one)  # type: ignore[arg-type]  # sorted by type
-    return found, broken
+def _read_all(wanted: Wanted, loaded: "Loaded") -> list[Input]:
+    inputs: list[Input] = []
+    count = 0
+    with Bar("reading") as bar:
+        for source in sources(wanted.paths, wanted.kustomizations, recurse=wanted.recurse):
+            inputs.append(Input(source, [], [], []))
+            for one in objects(source, namespace=wanted.namespace, templates=loaded.rules.templates):
+                inputs[-1].take(one)
+                count += 1
+                bar.show(count)
+    return inputs
 
 
-async def _decide(found: Sequence[Found], loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> list[Result]:
-    from webhook import wiring
+async def _decide(inputs: Sequence[Input], loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> Heard:
+    async with asking(loaded, chosen, offline=offline) as asked:
+        found = [one for each in inputs for one in each.found]
+        results = iter(await _decide_all(found, asked, chosen.timeout))
+        checked = [Checked(one.source, [next(results) for _ in one.found], one.broken) for one in inputs]
+        return Heard(checked, asked)
 
-    if offline:
-        return await _decide_all(found, wiring.offline(loaded), chosen.timeout)
-    async with wiring.laptop(loaded, environ=os.environ, docker_config=chosen.docker_config) as laptop:
-        return await _decide_all(found, laptop, chosen.timeout)
 
-
-async def _decide_all(found: Sequence[Found], laptop: "Laptop", within: float) -> list[Result]:
+async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> list[Result]:
     """All objects under one engine; what was asked since the start counts for all, so each image is asked for once."""
     places = asyncio.Semaphore(AT_ONCE)
+    engine, since = asked.laptop.engine, asked.laptop.started
 
     async def decide(one: Found) -> Result:
         async with places:
             deadline = asyncio.get_running_loop().time() + within
-            decisions = await laptop.engine.decide(
-                one.subject, deadline=deadline, since=laptop.started, may_change=one.may_change
-            )
+            decisions = await engine.decide(one.subject, deadline=deadline, since=since, may_change=one.may_change)
         return Result(one, decisions)
 
     tasks = [asyncio.ensure_future(decide(one)) for one in found]
-    if tasks and sys.stderr.isatty():
-        await _with_progress(tasks)
-    return list(await asyncio.gather(*tasks))
+    with Bar("checking", len(tasks)) as bar:
+        # Drawn also while nothing comes in.
+        while waiting := [task for task in tasks if not task.done()]:
+            await asyncio.wait(waiting, timeout=GLANCE)
+            bar.show(len(tasks) - len(waiting))
+    return [task.result() for task in tasks]
 
 
-async def _with_progress(tasks: Sequence["asyncio.Future[Result]"]) -> None:
-    done, _ = await asyncio.wait(tasks, timeout=LONG)
-    if len(done) == len(tasks):
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
+    """The text for standard output, and the documents that cannot be written in this form."""
+    results = [result for one in checked for result in one.results]
+    match form:
+        case Form.TABLE | Form.WIDE:
+            from webhook.cli.forms import plain
 
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("checking", total=len(tasks), completed=len(done))
-        for task in asyncio.as_completed(tasks):
-            await task
-            progress.advance(bar)
+            return plain.table(results, wide=form is Form.WIDE), []
+        case Form.JSON | Form.PATCH | Form.IMAGES:
+            from webhook.cli.forms import machine
 
+            return {Form.JSON: machine.json, Form.PATCH: machine.patch, Form.IMAGES: machine.images}[form](checked), []
+        case Form.YAML | Form.DIFF:
+            from webhook.cli.forms import manifest
 
-def _told(broken: Sequence[BadDocument]) -> Exit:
-    for one in broken:
-        common.say(f"moorage: {one}")
-    return Exit.USAGE if broken else Exit.FINE
+            return manifest.stream(checked) if form is Form.YAML else manifest.diffs(checked)
+        case Form.JUNIT | Form.SARIF | Form.GITHUB:
+            from webhook.cli.forms import reports
 
-
-def _print(form: Form, inputs: Sequence[Source], results: Sequence[Result]) -> Exit:
-    from webhook.cli.forms import machine, manifest, plain, reports
-
-    if form in {Form.YAML, Form.DIFF}:
-        return _print_manifests(form, inputs, results)
-    text = {
-        Form.TABLE: lambda: plain.table(results),
-        Form.WIDE: lambda: plain.table(results, wide=True),
-        Form.JSON: lambda: machine.json(results),
-        Form.PATCH: lambda: machine.patch(results),
-        Form.IMAGES: lambda: machine.images(results),
-        Form.JUNIT: lambda: reports.junit(results),
-        Form.SARIF: lambda: reports.sarif(results),
-        Form.GITHUB: lambda: reports.github(results),
-    }[form]()
-    del manifest
-    sys.stdout.write(text)
-    return Exit.FINE
+            return {Form.JUNIT: reports.junit, Form.SARIF: reports.sarif, Form.GITHUB: reports.github}[form](
+                checked
+            ), []
 
 
-def _print_manifests(form: Form, inputs: Sequence[Source], results: Sequence[Result]) -> Exit:
-    from webhook.cli.forms import manifest
+def _tell(wanted: Wanted, heard: Heard, broken: Iterable[BadDocument]) -> None:
+    """What a person has to know: what is broken, what did not go well, and what could not be known."""
+    for bad in broken:
+        common.say(common.printable(str(bad)))
+    for warning in warnings(heard.results):
+        common.say(common.printable(warning))
+    if wanted.verbose or any(one.action in _TROUBLED for result in heard.results for one in result.decisions):
+        for problem in heard.problems:
+            common.say(f"warning: {common.printable(problem)}")
+    if heard.results:
+        common.say(f"offline, no digest was asked for; {UNKNOWN}" if wanted.offline else UNKNOWN)
 
-    code = Exit.FINE
-    first = True
-    for source in inputs:
-        own = [result for result in results if result.found.source == source.name]
-        try:
-            after = manifest.edited(source, own)
-        except BadDocument as bad:
-            common.say(f"moorage: {bad}")
-            code = Exit.USAGE
-            continue
-        if form is Form.DIFF:
-            sys.stdout.write(manifest.diff(source, after))
-        else:
-            if not first and not after.startswith("---"):
-                sys.stdout.write("---\n")
-            sys.stdout.write(after)
-            first = False
-    return code
+
+def _tell_more(loaded: "Loaded", inputs: Sequence[Input], heard: Heard) -> None:
+    """What helps to find out why."""
+    common.say(f"configuration: {loaded.path or '--rule'}")
+    for one in inputs:
+        for passed in one.passed:
+            common.say(f"{passed.source}:{passed.line}: {common.printable(passed.kind) or 'no kind'}: passed over")
+    for line in traces(heard.results):
+        common.say(common.printable(line))
+    for sent in heard.sent:
+        common.say(f"sent: {sent}")
 
 
 def _write_lock(lock: Path, results: Sequence[Result], *, is_whole: bool) -> None:
     """A lock that lacks what could not be asked would lose what stood in the one before."""
-    if not is_whole or any(one.action is Action.FAILED for result in results for one in result.decisions):
+    decisions = [one for result in results for one in result.decisions]
+    if not is_whole or any(one.action in _TROUBLED or one.reason is Reason.OFFLINE for one in decisions):
         common.say(f"moorage: {lock} is left as it was: not everything could be read and resolved")
         return
     from webhook.lock import written
 
     names = {
         one.slot.image.tagged: one.digest
-        for result in results
-        for one in result.decisions
+        for one in decisions
         if one.digest and one.slot.image is not None and one.slot.image.digest is None
     }
     try:
-        lock.write_text(written(names))
+        lock.write_text(written(names), encoding="utf-8")
     except OSError as failed:
         raise Stop(Exit.USAGE, f"--lock {lock}: {failed.strerror}") from None
 
 
-def _summarise(results: Sequence[Result], seconds: float) -> None:
+def _summarise(results: Sequence[Result], passed: int, seconds: float) -> None:
     counts = summary(results)
     parts = [f"{count} {name}" for name, count in counts.items() if count and name not in {"objects", "images"}]
     seen = f"{_number(counts['objects'], 'object')}, {_number(counts['images'], 'image')}"
-    common.say(f"{seen}: {', '.join(parts) or 'nothing'} ({seconds:.1f} s)")
+    actions = f": {', '.join(parts)}" if parts else ""
+    others = f"; {_number(passed, 'other document')} passed over" if passed else ""
+    common.say(f"{seen}{actions}{others} ({seconds:.1f} s)")
 
 
 def _number(count: int, noun: str) -> str:
@@ -192,4 +233,4 @@ def _code(results: Sequence[Result], *, changes: bool) -> Exit:
         return Exit.REFUSED
     if Action.FAILED in actions:
         return Exit.UNASKED
-    return Exit.CHANGES if changes and actions & CHANGES else Exit.FINE
+    return Exit.CHANGES if changes and any(result.changes for result in results) else Exit.FINE

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,13 +32,13 @@ Variables = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable of the configuration. Repeatable.")
 ]
 Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace of objects that name none.")
+    str, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace of what names none itself.")
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Ask no registry: digests stay unknown, rules and targets are shown.")
 ]
 Timeout = Annotated[
-    str, typer.Option("--timeout", metavar="DURATION", help="The longest that one object may take, as 4s.")
+    str, typer.Option("--timeout", metavar="DURATION", help="The longest that one object or image may take, as 4s.")
 ]
 DockerConfig = Annotated[
     Path | None,
@@ -46,7 +46,7 @@ DockerConfig = Annotated[
         "--docker-config", metavar="FILE", help="Logins (else $DOCKER_CONFIG, ~/.docker, podman's auth file)."
     ),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say why, and what was sent, on stderr.")]
 
 
 class Choices(NamedTuple):
@@ -67,13 +67,24 @@ def choices(
     Raises:
         Stop: one of them cannot be read.
     """
+    within = duration("--timeout", timeout)
+    if within <= 0:
+        raise Stop(Exit.USAGE, f"--timeout {timeout}: nothing can be asked in no time")
+    return Choices(config, tuple(rules or ()), pairs("--set", variables), within, docker_config)
+
+
+def duration(option: str, text: str) -> float:
+    """What a duration comes to, in seconds.
+
+    Raises:
+        Stop: it is none.
+    """
     from webhook.settings import seconds
 
     try:
-        within = seconds(timeout)
+        return seconds(text)
     except ValueError as bad:
-        raise Stop(Exit.USAGE, f"--timeout: {bad}") from None
-    return Choices(config, tuple(rules or ()), pairs("--set", variables), within, docker_config)
+        raise Stop(Exit.USAGE, f"{option}: {bad}") from None
 
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
@@ -91,24 +102,63 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     return read
 
 
-def load(chosen: Choices) -> "Loaded":
+def load(chosen: Choices, *, with_lock: bool = True) -> "Loaded":
     """The configuration; its warnings go to stderr.
 
     Raises:
         Stop: with every mistake in it.
     """
-    from webhook.config import BadConfiguration
+    from webhook.config import BadConfiguration, NoConfiguration
     from webhook.config import load as read
 
     try:
-        loaded = read(chosen.config, environ=os.environ, rules=chosen.rules, variables=chosen.variables)
+        loaded = read(
+            chosen.config, environ=os.environ, rules=chosen.rules, variables=chosen.variables, with_lock=with_lock
+        )
+    except NoConfiguration as none:
+        raise Stop(Exit.USAGE, str(none)) from None
     except BadConfiguration as bad:
-        raise Stop(Exit.USAGE, str(bad)) from None
+        # Each line begins with its place, as compilers have it, so that editors and programs find the way.
+        raise Stop(Exit.USAGE, str(bad), has_place=True) from None
     for warning in loaded.warnings:
         say(f"warning: {warning}")
     return loaded
 
 
+def put(text: str) -> None:
+    """What a program may read: all that goes to standard output goes through here.
+
+    Raises:
+        Stop: it cannot be written. A reader that left is no error.
+    """
+    if sys.stdout is None:
+        raise Stop(Exit.USAGE, "standard output is closed")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as failed:
+        # What is left in the buffer goes nowhere, so that Python does not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(failed, BrokenPipeError):
+            raise Stop(Exit.FINE, "") from None
+        raise Stop(Exit.USAGE, f"standard output cannot be written: {failed.strerror}") from None
+
+
+def pretty(value: Any) -> str:
+    """A value as JSON that people can read too."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+
+
 def say(text: str) -> None:
-    """A line for the person, never for the program behind the pipe."""
-    sys.stderr.write(f"{text}\n")
+    """Lines for the person, never for the program behind the pipe."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join(f"{printable(line)}\n" for line in text.split("\n")))
+
+
+def printable(text: str) -> str:
+    """The text with an escape for whatever a terminal would act on: names come from files that others wrote."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

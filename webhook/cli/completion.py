@@ -1,10 +1,14 @@
 """`moorage completion`: the script that makes a shell complete our words."""
 
-import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+
+from webhook.cli import common
+
+VARIABLE: Final = "_MOORAGE_COMPLETE"
+"""Set by the script when it asks what may come next."""
 
 
 class Shell(StrEnum):
@@ -17,10 +21,13 @@ class Shell(StrEnum):
 
 
 def completion(
-    shell: Annotated[Shell, typer.Argument(help="The shell to write for.")],
+    shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")],
 ) -> None:
-    """Print a completion script; `source <(moorage completion bash)` puts it to use."""
+    """Print the script that makes a shell complete.
+
+    `source <(moorage completion bash)` puts it to use.
+    """
     from typer._completion_shared import get_completion_script
 
-    script = get_completion_script(prog_name="moorage", complete_var="_MOORAGE_COMPLETE", shell=shell.value)
-    sys.stdout.write(script + "\n")
+    script = get_completion_script(prog_name="moorage", complete_var=VARIABLE, shell=shell.value)
+    common.put(script + "\n")

@@ -1,14 +1,16 @@
 """`moorage config`: is it right, what does it come to, what may stand in it."""
 
-import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from webhook.cli import common
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, print and describe the configuration.")
+app = typer.Typer(rich_markup_mode=None, help="Check, print and describe the configuration.")
+
+SHOWN: Final = 10
+"""Registries that are named; a file may have a thousand."""
 
 
 class Form(StrEnum):
@@ -18,15 +20,28 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@app.callback(invoke_without_command=True)
+def which(context: typer.Context) -> None:
+    """Without a command, tell which there are."""
+    if context.invoked_subcommand is None:
+        common.put(context.get_help() + "\n")
+
+
 @app.command()
 def validate(
     config: common.Config = None,
     rule: common.Rules = None,
     variable: common.Variables = None,
 ) -> None:
-    """Tell every mistake with its place; end with 2 when there is one."""
+    """Tell every mistake with its place.
+
+    Ends with 2 when there is one.
+    """
     loaded = common.load(common.choices(config, rule, variable, "4s", None))
-    common.say(f"{loaded.path or '--rule'}: {len(loaded.rules.rules)} rules, fine")
+    count = len(loaded.rules.rules)
+    hosts = sorted(loaded.registries.literal)
+    named = ", ".join(hosts[:SHOWN]) + (f" and {len(hosts) - SHOWN} more" if len(hosts) > SHOWN else "")
+    common.say(f"{loaded.path or '--rule'}: fine: {count} rule{'s' * (count != 1)}; registries: {named or 'none'}")
 
 
 @app.command()
@@ -34,7 +49,7 @@ def schema() -> None:
     """Print the JSON Schema, for editors."""
     from webhook.schema import schema_text
 
-    sys.stdout.write(schema_text())
+    common.put(schema_text())
 
 
 @app.command()
@@ -44,13 +59,14 @@ def show(
     variable: common.Variables = None,
     form: Annotated[Form, typer.Option("--output", "-o", help="How to print it.")] = Form.YAML,
 ) -> None:
-    """Print the configuration in force, defaults and variables filled in."""
-    import msgspec
+    """Print the configuration in force.
 
+    Defaults and variables are filled in.
+    """
     from webhook.show import effective, shown
 
     loaded = common.load(common.choices(config, rule, variable, "4s", None))
     if form is Form.JSON:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(effective(loaded)), indent=2).decode() + "\n")
+        common.put(common.pretty(effective(loaded)))
     else:
-        sys.stdout.write(shown(loaded))
+        common.put(shown(loaded))

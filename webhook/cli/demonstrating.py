@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import ssl
-import sys
 import tempfile
 import time
 from http.client import HTTPSConnection
@@ -57,7 +56,7 @@ def run() -> Exit:
     steps = _in_a_folder()
     rows = [["STEP", "ASKED", "WRITTEN", "SOURCE", "MS"]]
     rows += [[step.title, step.asked, _short(step.written), step.source, f"{step.milliseconds:.1f}"] for step in steps]
-    sys.stdout.write(aligned(rows))
+    common.put(aligned(rows))
     wrong = [step for step in steps if not step.is_right]
     for step in wrong:
         common.say(f"moorage: {step.title}: expected {step.expected[0]} ({step.expected[1]})")

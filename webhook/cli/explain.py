@@ -29,10 +29,22 @@ def explain(
     offline: common.Offline = False,
     timeout: common.Timeout = "4s",
     docker_config: common.DockerConfig = None,
+    verbose: common.Verbose = False,
 ) -> None:
-    """Show every rule that is tried for an image and why, the digest and where it came from, and every target."""
+    """Show why an image goes where it goes.
+
+    Every rule that is tried and why, the digest and where it came from, what was sent, and every target.
+    """
     from webhook.cli.explaining import Wanted, run
 
     labels = common.pairs("--label", label)
-    wanted = Wanted(image, container, labels, namespace, offline=offline, as_json=form is Form.JSON)
+    wanted = Wanted(
+        common.printable(image),
+        container,
+        labels,
+        namespace,
+        offline=offline,
+        verbose=verbose,
+        as_json=form is Form.JSON,
+    )
     raise typer.Exit(run(wanted, common.choices(config, rule, variable, timeout, docker_config)))

@@ -1,21 +1,33 @@
 """The work of `moorage explain`: one image on the way that a Pod's image takes, with everything said on the way."""
 
 import asyncio
-import os
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from webhook.cli import common
+from webhook.cli.asking import Sent, asking
 from webhook.cli.exits import Exit
 from webhook.core.decision import Action, Decision
-from webhook.core.reason import Reason, sentence
+from webhook.core.reason import Note, Reason, sentence
 from webhook.core.subject import Subject, subjects_of
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
+
+_RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
+_TARGETS: Final = frozenset(
+    {
+        Reason.TARGET_TAKEN,
+        Reason.PATH_NOT_SERVED,
+        Reason.ACCESS_NOT_PROVEN,
+        Reason.TARGET_UNHEALTHY,
+        Reason.TARGET_LACKS_DIGEST,
+        Reason.TARGET_NOT_ASKED,
+    }
+)
+"""Notes about a target, whose name is their first argument."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -26,24 +38,17 @@ class Wanted(msgspec.Struct, frozen=True):
     labels: dict[str, str]
     namespace: str
     offline: bool
+    verbose: bool
     as_json: bool
 
 
-class Sent(msgspec.Struct, frozen=True):
-    """One request that left this machine. `code` is the status, or a reason where there was none."""
-
-    registry: str
-    method: str
-    code: str
-    milliseconds: float
-
-
 class Explained(msgspec.Struct, frozen=True):
-    """A decision, what was sent for it, and how long that took."""
+    """A decision, what was sent for it, how long that took, and what is wrong with logins."""
 
     decision: Decision
-    requests: list[Sent]
+    sent: list[Sent]
     milliseconds: float
+    problems: tuple[str, ...]
 
 
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
@@ -61,31 +66,23 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
         return Exit.USAGE
     explained = asyncio.run(_explain(subject, loaded, chosen, offline=wanted.offline))
     told = _told(explained, subject, loaded)
-    if wanted.as_json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(told), indent=2).decode() + "\n")
-    else:
-        sys.stdout.write(_text(told))
-    return {Action.REFUSED: Exit.REFUSED, Action.FAILED: Exit.UNASKED}.get(explained.decision.action, Exit.FINE)
+    common.put(common.pretty(told) if wanted.as_json else _text(told))
+    action = explained.decision.action
+    if wanted.verbose or action in {Action.REFUSED, Action.FAILED}:
+        for problem in explained.problems:
+            common.say(f"warning: {problem}")
+    if wanted.verbose:
+        common.say(f"configuration: {loaded.path or '--rule'}")
+    return {Action.REFUSED: Exit.REFUSED, Action.FAILED: Exit.UNASKED}.get(action, Exit.FINE)
 
 
 async def _explain(subject: Subject, loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> Explained:
-    from webhook import wiring
-
-    sent: list[Sent] = []
-
-    def observe(registry: str, method: str, code: str, seconds: float) -> None:
-        sent.append(Sent(registry, method, code, round(seconds * 1000, 1)))
-
-    async def decide(laptop: wiring.Laptop) -> Explained:
+    async with asking(loaded, chosen, offline=offline) as asked:
         started = time.monotonic()
         deadline = asyncio.get_running_loop().time() + chosen.timeout
-        (decision,) = await laptop.engine.decide(subject, deadline=deadline, since=laptop.started)
-        return Explained(decision, sent, round((time.monotonic() - started) * 1000, 1))
-
-    if offline:
-        return await decide(wiring.offline(loaded))
-    async with wiring.laptop(loaded, environ=os.environ, docker_config=chosen.docker_config, observe=observe) as laptop:
-        return await decide(laptop)
+        (decision,) = await asked.laptop.engine.decide(subject, deadline=deadline, since=asked.laptop.started)
+        milliseconds = round((time.monotonic() - started) * 1000, 1)
+        return Explained(decision, asked.sent, milliseconds, asked.problems)
 
 
 def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str, Any]:
@@ -95,7 +92,6 @@ def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str,
     rules = loaded.rules.explain(subject, slot, slot.image) if slot.image is not None else ()
     rest = decision.trace[len(matched) :]
     found: tuple[object, ...] = next((note for note in rest if note[0] is Reason.DIGEST_FOUND), ())
-    credential = str(found[5]) if found else None
     return {
         "image": slot.text,
         "reference": str(slot.image) if slot.image is not None else None,
@@ -105,18 +101,26 @@ def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str,
         "rule": decision.rule or None,
         "digest": decision.digest or None,
         "source": decision.source.value,
-        "credential": credential,
+        "credential": str(found[5]) if found else None,
         "target": decision.target or None,
         "to": decision.to or None,
         "arm": decision.arm or None,
         "milliseconds": explained.milliseconds,
-        "requests": msgspec.to_builtins(explained.requests),
+        "requests": msgspec.to_builtins(explained.sent),
         "rules": [sentence(note) for note in rules],
+        "targets": [_target(note) for note in rest if note[0] in _TARGETS],
         "trace": [sentence(note) for note in rest],
     }
 
 
-_RULES = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
+def _target(note: Note) -> dict[str, Any]:
+    reason = note[0]
+    return {
+        "name": next(iter(note[1:]), ""),
+        "taken": reason is Reason.TARGET_TAKEN,
+        "reason": str(reason),
+        "message": sentence(note),
+    }
 
 
 def _text(told: dict[str, Any]) -> str:
@@ -129,4 +133,4 @@ def _text(told: dict[str, Any]) -> str:
     for title, said in (("rules", told["rules"]), ("requests", requests), ("trace", told["trace"])):
         if said:
             lines += [f"{title}:", *(f"  - {line}" for line in said)]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{common.printable(line)}\n" for line in lines)

@@ -1,6 +1,8 @@
 """Finding and reading manifests: files, folders, stdin, kustomizations."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,11 +15,24 @@ import msgspec
 from webhook.cli.exits import Exit, Stop
 from webhook.core.admission import BadReview
 from webhook.core.admission import decode as decode_review
-from webhook.core.subject import BadObject, Subject, subjects_of
+from webhook.core.subject import BadObject, Subject, objects_in, subject_of
 from webhook.document import MAX_BYTES, BadDocument, Document, decode, documents
+from webhook.trouble import parts_of, way_to
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 BUILDERS: Final = (("kubectl", "kustomize"), ("kustomize", "build"))
+
+_CHUNK: Final = 1 << 20
+_WORDS: Final = {
+    "array": "a list",
+    "object": "a mapping",
+    "str": "a text",
+    "bool": "a truth value",
+    "int": "a number",
+    "float": "a number",
+    "null": "nothing",
+}
+_EXPECTED: Final = re.compile(rf"Expected `({'|'.join(_WORDS)})(?: \| null)?`, got `({'|'.join(_WORDS)})`")
 
 
 class Source(msgspec.Struct):
@@ -41,63 +56,114 @@ class Found(msgspec.Struct):
     may_change: bool = True
 
 
+class Passed(msgspec.Struct, frozen=True):
+    """A document without a Pod or a Pod template that is known. `kind` is empty where it names none."""
+
+    source: str
+    line: int
+    kind: str
+
+
 def sources(paths: Sequence[str], kustomizations: Sequence[Path], *, recurse: bool) -> Iterator[Source]:
-    """All inputs in the order given; what cannot be read is told, and the others still come.
+    """All inputs in the order given, each once; what cannot be read is told, and the others still come.
 
     Raises:
-        Stop: there is nothing to read, or kustomize cannot be run.
+        Stop: there is nothing to read, or no program that builds kustomizations.
     """
     if not paths and not kustomizations:
         raise Stop(Exit.USAGE, "name a file or folder, or - for standard input")
-    for path in paths:
-        if path == "-":
-            yield _read("stdin", sys.stdin.buffer.read(MAX_BYTES + 1))
-        else:
-            yield from _files(Path(path), recurse=recurse)
-    for folder in kustomizations:
+    seen: set[str] = set()
+    for path in dict.fromkeys(paths):
+        for source in (_stdin(),) if path == "-" else _files(path, recurse=recurse):
+            if source.name not in seen:
+                seen.add(source.name)
+                yield source
+    for folder in dict.fromkeys(kustomizations):
         yield _kustomized(folder)
 
 
-def _files(path: Path, *, recurse: bool) -> Iterator[Source]:
-    if path.is_dir():
-        every = path.rglob("*") if recurse else path.glob("*")
-        for file in sorted(one for one in every if one.suffix in SUFFIXES and one.is_file()):
-            yield _from(file)
-    else:
-        yield _from(path)
+def _files(name: str, *, recurse: bool) -> Iterator[Source]:
+    if not Path(name).is_dir():
+        yield _file(Path(name))
+        return
+    is_empty = True
+    for source in _folder(name, recurse=recurse):
+        is_empty = False
+        yield source
+    if is_empty:
+        # Silence would pass a check of nothing; kubectl refuses it too.
+        deeper = "" if recurse else "; -R looks into sub-folders"
+        yield _unread(name, f"no file in it ends with .yaml, .yml or .json{deeper}")
 
 
-def _from(file: Path) -> Source:
+def _folder(name: str, *, recurse: bool) -> Iterator[Source]:
+    refused: list[OSError] = []
+    for folder, below, files in os.walk(name, onerror=refused.append):
+        below[:] = sorted(below) if recurse else []
+        for file in sorted(files):
+            path = Path(folder, file)
+            if path.suffix in SUFFIXES and path.is_file():
+                yield _file(path)
+    for failed in refused:
+        yield _unread(str(failed.filename), f"cannot be read: {failed.strerror}")
+
+
+def _file(path: Path) -> Source:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            return Source(str(file), trouble=BadDocument(str(file), 1, 1, f"more than {MAX_BYTES >> 20} MiB"))
-        return _read(str(file), file.read_bytes())
+        with path.open("rb") as stream:
+            return _read(_shown(path), stream)
     except OSError as failed:
-        return Source(str(file), trouble=BadDocument(str(file), 1, 1, f"cannot be read: {failed.strerror}"))
+        hint = "; a URL is not fetched, pipe it into `-`" if ":/" in str(path) else ""
+        return _unread(_shown(path), f"cannot be read: {failed.strerror}{hint}")
 
 
-def _read(name: str, data: bytes) -> Source:
+def _stdin() -> Source:
+    if sys.stdin is None:
+        return _unread("stdin", "cannot be read: it is closed")
+    return _read("stdin", sys.stdin.buffer)
+
+
+def _read(name: str, stream: Any) -> Source:
+    # Piece by piece, so that an interrupt is heard between two of them, and no more than may be kept.
+    pieces: list[bytes] = []
+    size = 0
+    while size <= MAX_BYTES and (piece := stream.read1(_CHUNK)):
+        pieces.append(piece)
+        size += len(piece)
+    return _decoded(name, b"".join(pieces))
+
+
+def _decoded(name: str, data: bytes) -> Source:
     try:
         return Source(name, decode(data, name))
     except BadDocument as bad:
         return Source(name, trouble=bad)
 
 
+def _unread(name: str, message: str) -> Source:
+    return Source(name, trouble=BadDocument(name, 1, 1, message))
+
+
+def _shown(path: Path) -> str:
+    """A name that can be printed: file systems take any bytes."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def _kustomized(folder: Path) -> Source:
     for program, verb in BUILDERS:
         path = shutil.which(program)
         if path is not None:
-            built = subprocess.run([path, verb, str(folder)], capture_output=True, check=False, env=os.environ)  # noqa: S603 - the user's own kubectl, on the user's own folder
+            command = [path, verb, str(folder)]
+            built = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)  # noqa: S603 - the user's own kubectl
             if built.returncode != 0:
-                raise Stop(
-                    Exit.USAGE, f"{program} {verb} {folder} failed: {built.stderr.decode(errors='replace').strip()}"
-                )
-            return _read(str(folder), built.stdout)
+                said = built.stderr.decode(errors="replace").strip()
+                return _unread(_shown(folder), f"{program} {verb} {_shown(folder)} failed: {said}")
+            return _decoded(_shown(folder), built.stdout)
     raise Stop(Exit.USAGE, "-k needs kubectl or kustomize on the PATH")
 
 
-def objects(source: Source, *, namespace: str, templates: Mapping[str, str]) -> Iterator[Found | BadDocument]:
-    """The objects of one input that have a Pod or a Pod template; broken documents between them."""
+def objects(source: Source, *, namespace: str, templates: Mapping[str, str]) -> Iterator[Found | Passed | BadDocument]:
+    """The objects of one input that have a Pod or a Pod template; other and broken documents between them."""
     if source.trouble is not None:
         yield source.trouble
         return
@@ -109,29 +175,56 @@ def objects(source: Source, *, namespace: str, templates: Mapping[str, str]) -> 
             yield from _objects(document, namespace, templates)
         except BadDocument as bad:
             yield bad
-        except BadObject as bad:
-            spot = document.spot("")
-            yield BadDocument(source.name, spot.line, spot.column, str(bad))
 
 
-def _objects(document: Document, namespace: str, templates: Mapping[str, str]) -> Iterator[Found]:
+def _objects(
+    document: Document, namespace: str, templates: Mapping[str, str]
+) -> Iterator[Found | Passed | BadDocument]:
     value = document.value()
     if not isinstance(value, dict):
-        return
-    if value.get("kind") == "AdmissionReview":
+        yield Passed(document.file, document.line, "")
+    elif value.get("kind") == "AdmissionReview":
         yield from _reviewed(document, value)
-        return
-    for at, manifest, subject in subjects_of(value, namespace=namespace, templates=templates):
-        yield Found(document.file, document.spot(at).line, document, at, manifest, subject)
+    else:
+        for at, manifest in objects_in(value):
+            yield _object(document, at, manifest, namespace, templates)
 
 
-def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found]:
+def _object(
+    document: Document, at: str, manifest: Mapping[str, Any], namespace: str, templates: Mapping[str, str]
+) -> Found | Passed | BadDocument:
+    try:
+        subject = subject_of(manifest, namespace=namespace, templates=templates)
+    except BadObject as bad:
+        spot = document.spot(at + bad.pointer)
+        what = f"{bad.kind}: {way_to(parts_of(bad.pointer))}: {_wanted(bad.why)}"
+        return BadDocument(document.file, spot.line, spot.column, what)
+    line = document.spot(at).line
+    if subject is None:
+        return Passed(document.file, line, str(manifest.get("kind") or ""))
+    return Found(document.file, line, document, at, manifest, subject)
+
+
+def _wanted(said: str) -> str:
+    """What msgspec says of a wrong type, in words that people have for YAML."""
+    found = _EXPECTED.fullmatch(said)
+    if found is None:
+        return said
+    hint = "; put quotes around it" if found[1] == "str" and found[2] in {"bool", "float", "int"} else ""
+    return f"{_WORDS[found[1]]} is wanted, not {_WORDS[found[2]]}{hint}"
+
+
+def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found | Passed]:
     """The object of an AdmissionReview, read as the server reads it."""
     try:
-        review = decode_review(msgspec.json.encode(value))
+        review = decode_review(json.dumps(value).encode())
     except BadReview as bad:
         raise BadDocument(document.file, document.line, 1, str(bad)) from None
-    if review.subject is not None:
-        at = "/request/object"
-        manifest = {"apiVersion": "v1", "kind": "Pod"}
-        yield Found(document.file, document.spot(at).line, document, at, manifest, review.subject, review.may_change)
+    if review.untouched:
+        raise BadDocument(document.file, document.line, 1, f"the server would leave it as it is: {review.untouched}")
+    if review.subject is None:
+        yield Passed(document.file, document.line, f"AdmissionReview of {review.operation} {review.resource}")
+        return
+    at = "/request/object"
+    manifest = {"apiVersion": "v1", "kind": "Pod"}
+    yield Found(document.file, document.spot(at).line, document, at, manifest, review.subject, review.may_change)

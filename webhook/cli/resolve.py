@@ -16,18 +16,30 @@ class Form(StrEnum):
 
 
 def resolve(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Names to resolve.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Names to resolve.")],
     platforms: Annotated[bool, typer.Option("--platforms", help="Tell the platforms too (one more request).")] = False,
     form: Annotated[Form, typer.Option("--output", "-o", help="How to print it.")] = Form.TABLE,
     namespace: common.Namespace = "default",
     config: common.Config = None,
     rule: common.Rules = None,
     variable: common.Variables = None,
+    offline: common.Offline = False,
     timeout: common.Timeout = "4s",
     docker_config: common.DockerConfig = None,
+    verbose: common.Verbose = False,
 ) -> None:
-    """Show the digest, media type and platforms that images stand for at their own registries."""
+    """Show the digests that images stand for now.
+
+    Each is asked for at its own registry. One that fails does not hide the others.
+    """
     from webhook.cli.resolving import Wanted, run
 
-    wanted = Wanted(tuple(images), namespace, platforms=platforms, as_json=form is Form.JSON)
+    wanted = Wanted(
+        tuple(map(common.printable, images)),
+        namespace,
+        platforms=platforms,
+        offline=offline,
+        verbose=verbose,
+        as_json=form is Form.JSON,
+    )
     raise typer.Exit(run(wanted, common.choices(config, rule, variable, timeout, docker_config)))

@@ -69,13 +69,13 @@ def serve(
     ] = None,
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
+    import gc
     import os
 
     import uvloop
 
-    from webhook.config import BadConfiguration
+    from webhook.config import BadConfiguration, NoConfiguration
     from webhook.serving import BadOptions, Options, Service
-    from webhook.settings import seconds
     from webhook.tls import BadCertificate
 
     chosen = common.choices(config, rule, variable, "4s", None)
@@ -93,15 +93,20 @@ def serve(
             client_ca,
             path_secret_file,
             seal_key_file,
-            seconds(drain),
+            common.duration("--drain", drain),
             log_format.value,
             log_level.value,
             kube=kube.value,
             kubeconfig=kubeconfig,
         )
         service = Service(options, environ=os.environ)
+        gc.enable()
         uvloop.run(service.run())
-    except (BadConfiguration, BadOptions, BadCertificate, ValueError) as bad:
+    except NoConfiguration as none:
+        raise Stop(Exit.USAGE, str(none)) from None
+    except BadConfiguration as bad:
+        raise Stop(Exit.USAGE, str(bad), has_place=True) from None
+    except (BadOptions, BadCertificate, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None

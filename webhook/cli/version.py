@@ -1,12 +1,12 @@
 """`moorage version`."""
 
-import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from webhook import __version__
+from webhook.cli import common
 
 
 class Form(StrEnum):
@@ -24,4 +24,4 @@ def version(
     import platform
 
     told = {"version": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    sys.stdout.write(json.dumps(told) + "\n" if form is Form.JSON else f"moorage {__version__}\n")
+    common.put(json.dumps(told) + "\n" if form is Form.JSON else f"moorage {__version__}\n")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -36,7 +36,12 @@ HASH_LABELS: Final = ("pod-template-hash", "rollouts-pod-template-hash", "contro
 """Labels of Pods that name their revision: of a Deployment's, an Argo Rollout's, a StatefulSet's or DaemonSet's."""
 
 SKIP: Final = "moorage.dev/skip"
+_PATH = re.compile(r"\.([A-Za-z0-9_]+)|\[([0-9]+)\]", re.ASCII)
+"""The parts of a place as msgspec tells it: `$.spec.containers[0].image`."""
 _JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
+
+
+Shape = TypeVar("Shape", bound=msgspec.Struct)
 
 
 class Slot(msgspec.Struct, frozen=True, gc=False):
@@ -250,7 +255,13 @@ def subject_of_pod(pod: Pod, namespace: str) -> Subject:
 
 
 class BadObject(ValueError):
-    """An object whose Pod template cannot be read; says where and why."""
+    """An object whose Pod template cannot be read; says where in the object and why."""
+
+    def __init__(self, kind: str, pointer: str, why: str) -> None:
+        super().__init__(f"{kind}: {pointer}: {why}")
+        self.kind = kind
+        self.pointer = pointer
+        self.why = why
 
 
 def subjects_of(
@@ -264,27 +275,42 @@ def subjects_of(
     Raises:
         BadObject: a known kind whose template has the wrong shape.
     """
+    for place, one in objects_in(document, at=at):
+        subject = subject_of(one, namespace=namespace, templates=templates)
+        if subject is not None:
+            yield place, one, subject
+
+
+def objects_in(document: Mapping[str, Any], *, at: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The object itself, or the items of a List, each with its JSON pointer."""
+    items = document.get("items")
+    if not str(document.get("kind", "")).endswith("List") or not isinstance(items, list):
+        yield at, document
+        return
+    for index, item in enumerate(items):
+        if isinstance(item, Mapping):
+            yield from objects_in(item, at=f"{at}/items/{index}")
+
+
+def subject_of(
+    document: Mapping[str, Any], *, namespace: str, templates: Mapping[str, str] = TEMPLATES
+) -> Subject | None:
+    """The subject of one object that is no List; None for kinds without a known Pod template.
+
+    Raises:
+        BadObject: a known kind whose template has the wrong shape.
+    """
     kind, group = str(document.get("kind", "")), str(document.get("apiVersion", "")).rpartition("/")[0]
-    if kind.endswith("List") and isinstance(document.get("items"), list):
-        for index, item in enumerate(document["items"]):
-            if isinstance(item, Mapping):
-                yield from subjects_of(item, namespace=namespace, templates=templates, at=f"{at}/items/{index}")
-        return
     pointer = templates.get(f"{kind}.{group}" if group else kind)
-    if pointer is None:
-        return
-    yield at, document, _subject_of_template(document, kind, pointer, namespace)
+    return None if pointer is None else _subject_of_template(document, kind, pointer, namespace)
 
 
 def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, namespace: str) -> Subject:
     found: Any = document
     for part in pointer.split("/")[1:]:
         found = found.get(part) if isinstance(found, Mapping) else None
-    try:
-        metadata = msgspec.convert(document.get("metadata") or {}, Metadata)
-        template = msgspec.convert(found or {}, Pod)
-    except msgspec.ValidationError as wrong:
-        raise BadObject(f"{kind}: {wrong}") from None
+    metadata = _read(document.get("metadata") or {}, Metadata, kind, "/metadata")
+    template = _read(found or {}, Pod, kind, pointer)
     inner = template.metadata or Metadata()
     spec = template.spec or PodSpec()
     home = metadata.namespace or namespace
@@ -299,3 +325,12 @@ def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, n
         inner.annotations or {},
         owner_of(metadata),
     )
+
+
+def _read(value: Any, shape: type[Shape], kind: str, pointer: str) -> Shape:
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as wrong:
+        why, _, path = str(wrong).partition(" - at ")
+        parts = [name or number for name, number in _PATH.findall(path)]
+        raise BadObject(kind, "/".join([pointer, *parts]), why) from None

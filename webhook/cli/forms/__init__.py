@@ -1,20 +1,19 @@
-"""How decisions are printed: one file a form, each a function from results to text."""
+"""How decisions are printed: one file a family of forms, each form a function from what was checked to text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from webhook.cli.manifests import Found
+from webhook.cli.manifests import Found, Source
 from webhook.core.admission import warning_of
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import sentence
-
-CHANGES = frozenset({Action.REWRITTEN, Action.PINNED})
+from webhook.document import BadDocument
 
 
 class Result(msgspec.Struct):
-    """One object with its decisions."""
+    """One object with its decisions, one for each slot of its subject."""
 
     found: Found
     decisions: tuple[Decision, ...]
@@ -29,37 +28,85 @@ class Result(msgspec.Struct):
         """Kind and name, for people."""
         return f"{self.found.subject.kind}/{self.found.subject.name}"
 
+    @property
+    def warnings(self) -> list[str]:
+        """What its author would read at admission, each once."""
+        return list(dict.fromkeys(filter(None, map(warning_of, self.decisions))))
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """Where, in the object, another text is to stand, and which. What admission itself wrote before is no change."""
+        slots = zip(self.found.subject.slots, self.decisions, strict=True)
+        return [(slot.pointer, one.to) for slot, one in slots if one.to and one.to != slot.text]
+
+    def place(self, decision: Decision) -> str:
+        """File and line of an image, as people and editors write it."""
+        return f"{self.found.source}:{self.line_of(decision)}"
+
     def line_of(self, decision: Decision) -> int:
         """The line of the file on which the image stands."""
         return self.found.document.spot(self.found.at + decision.slot.pointer).line
 
 
+class Checked(msgspec.Struct):
+    """One input with what came of it."""
+
+    source: Source
+    results: list[Result]
+    broken: list[BadDocument]
+
+
+def results_of(checked: Sequence[Checked]) -> list[Result]:
+    """All objects, in the order of the inputs."""
+    return [result for one in checked for result in one.results]
+
+
 def summary(results: Sequence[Result]) -> dict[str, int]:
     """How many of what."""
     actions = [one.action for result in results for one in result.decisions]
+    kinds = (Action.REWRITTEN, Action.PINNED, Action.RECORDED, Action.UNCHANGED, Action.REFUSED, Action.FAILED)
     return {
         "objects": len(results),
         "images": len(actions),
-        **{
-            action.value: actions.count(action)
-            for action in (
-                Action.REWRITTEN,
-                Action.PINNED,
-                Action.RECORDED,
-                Action.UNCHANGED,
-                Action.REFUSED,
-                Action.FAILED,
-            )
-        },
+        **{action.value: actions.count(action) for action in kinds},
     }
 
 
-def as_data(results: Sequence[Result]) -> Mapping[str, Any]:
+def warnings(results: Sequence[Result]) -> Iterator[str]:
+    """What did not go well, each once, where it was met first and how often again."""
+    places: dict[str, list[str]] = {}
+    for result in results:
+        for one in result.decisions:
+            if said := warning_of(one).removeprefix(f"moorage: {one.slot.container}: "):
+                places.setdefault(said, []).append(result.place(one))
+    for said, (first, *more) in places.items():
+        yield f"{first}: {said}" + (f" (and {len(more)} more)" if more else "")
+
+
+def traces(results: Sequence[Result]) -> Iterator[str]:
+    """Why each image goes where it goes: the first of those that are decided alike."""
+    seen: set[tuple[str, tuple[str, ...]]] = set()
+    for result in results:
+        for one in result.decisions:
+            lines = tuple(sentence(note) for note in one.trace)
+            if (one.slot.text, lines) not in seen:
+                seen.add((one.slot.text, lines))
+                yield f"{result.place(one)}: {one.slot.text}"
+                yield from (f"  - {line}" for line in lines)
+
+
+def as_data(checked: Sequence[Checked]) -> Mapping[str, Any]:
     """The CheckResult of the contract."""
+    results = results_of(checked)
     return {
         "apiVersion": "moorage.dev/v1alpha1",
         "kind": "CheckResult",
         "objects": [_object(result) for result in results],
+        "errors": [
+            {"source": f"{bad.file}:{bad.line}", "line": bad.line, "column": bad.column, "message": bad.message}
+            for one in checked
+            for bad in one.broken
+        ],
         "summary": summary(results),
     }
 
@@ -73,7 +120,7 @@ def _object(result: Result) -> dict[str, Any]:
         "namespace": found.subject.namespace,
         "name": found.subject.name,
         "allowed": result.allowed,
-        "warnings": list(dict.fromkeys(filter(None, map(warning_of, result.decisions)))),
+        "warnings": result.warnings,
         "images": [_image(result, one) for one in result.decisions],
     }
 

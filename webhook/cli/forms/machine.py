@@ -1,18 +1,17 @@
-"""JSON and YAML of what was decided, patches, and the bare list of images."""
+"""JSON of what was decided, patches, and the bare list of images."""
 
 from collections.abc import Sequence
 
-import msgspec
+from webhook.cli.common import pretty
+from webhook.cli.forms import Checked, as_data, results_of
 
-from webhook.cli.forms import CHANGES, Result, as_data
 
-
-def json(results: Sequence[Result]) -> str:
+def json(checked: Sequence[Checked]) -> str:
     """The CheckResult."""
-    return msgspec.json.format(msgspec.json.encode(as_data(results)), indent=2).decode() + "\n"
+    return pretty(as_data(checked))
 
 
-def patch(results: Sequence[Result]) -> str:
+def patch(checked: Sequence[Checked]) -> str:
     """A JSON patch (RFC 6902) per object that changes, as one JSON list."""
     patches = [
         {
@@ -20,19 +19,20 @@ def patch(results: Sequence[Result]) -> str:
             "kind": result.found.subject.kind,
             "namespace": result.found.subject.namespace,
             "name": result.found.subject.name,
-            "patch": [
-                {"op": "replace", "path": one.slot.pointer, "value": one.to}
-                for one in result.decisions
-                if one.action in CHANGES
-            ],
+            "patch": [{"op": "replace", "path": pointer, "value": text} for pointer, text in changes],
         }
-        for result in results
-        if any(one.action in CHANGES for one in result.decisions)
+        for result in results_of(checked)
+        if (changes := result.changes)
     ]
-    return msgspec.json.format(msgspec.json.encode(patches), indent=2).decode() + "\n"
+    return pretty(patches)
 
 
-def images(results: Sequence[Result]) -> str:
+def images(checked: Sequence[Checked]) -> str:
     """The names that nodes will pull, each once, sorted: for pre-pulling."""
-    names = {one.to or one.slot.text for result in results for one in result.decisions if one.slot.image is not None}
+    names = {
+        one.to or one.slot.text
+        for result in results_of(checked)
+        for one in result.decisions
+        if one.slot.image is not None
+    }
     return "".join(f"{name}\n" for name in sorted(names))

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
+from webhook.cli.common import printable
 from webhook.cli.forms import Result
 
 
 def table(results: Sequence[Result], *, wide: bool = False) -> str:
-    """One line an image."""
+    """One line an image; nothing at all where there is none."""
     head = ["OBJECT", "CONTAINER", "IMAGE", "ACTION", "REASON", "TO"]
     if wide:
         head += ["RULE", "TARGET", "SOURCE", "NAMESPACE", "WHERE"]
@@ -15,14 +16,15 @@ def table(results: Sequence[Result], *, wide: bool = False) -> str:
         for one in result.decisions:
             row = [result.kind, one.slot.container, one.slot.text, one.action.value, one.reason.value, one.to or "-"]
             if wide:
-                where = f"{result.found.source}:{result.line_of(one)}"
-                row += [one.rule or "-", one.target or "-", one.source.value, result.found.subject.namespace, where]
+                row += [one.rule or "-", one.target or "-", one.source.value, result.found.subject.namespace]
+                row.append(result.place(one))
             rows.append(row)
-    return aligned(rows)
+    return aligned(rows) if len(rows) > 1 else ""
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell, three blanks apart, as kubectl prints them."""
-    widths = [max(len(row[number]) for row in rows) for number in range(len(rows[0]))]
-    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(row[number]) for row in cells) for number in range(len(rows[0]))]
+    lines = ("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells)
     return "\n".join(lines) + "\n"

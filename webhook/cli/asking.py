@@ -1,0 +1,65 @@
+"""The engine that a command asks: offline, or with registries and the user's logins; keeps what was sent."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from webhook import wiring
+from webhook.cli.exits import Exit, Stop
+
+if TYPE_CHECKING:
+    from webhook.cli.common import Choices
+    from webhook.config import Loaded
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """One request that left this machine. `code` is the status, or a reason where there was none."""
+
+    registry: str
+    method: str
+    code: str
+    milliseconds: float
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.registry}: {self.code}, {self.milliseconds} ms"
+
+
+class Asking(msgspec.Struct):
+    """What a command works with, and what was sent so far."""
+
+    laptop: wiring.Laptop
+    sent: list[Sent] = []
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with logins, in sentences without a secret."""
+        return self.laptop.credentials.problems if self.laptop.credentials is not None else ()
+
+
+@asynccontextmanager
+async def asking(loaded: "Loaded", chosen: "Choices", *, offline: bool) -> AsyncIterator[Asking]:
+    """The engine for as long as the block lasts.
+
+    Raises:
+        Stop: the logins that the user named cannot be read.
+    """
+    if offline:
+        yield Asking(wiring.offline(loaded))
+        return
+    from webhook.credentials.docker_config import NoDockerConfig
+
+    sent: list[Sent] = []
+
+    def observe(registry: str, method: str, code: str, seconds: float) -> None:
+        sent.append(Sent(registry, method, code, round(seconds * 1000, 1)))
+
+    try:
+        async with wiring.laptop(
+            loaded, environ=os.environ, docker_config=chosen.docker_config, observe=observe
+        ) as laptop:
+            yield Asking(laptop, sent)
+    except NoDockerConfig as bad:
+        raise Stop(Exit.USAGE, f"--docker-config {bad}") from None
