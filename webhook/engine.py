@@ -212,7 +212,7 @@ class Engine:
             async with asyncio.timeout_at(deadline + LATE):
                 fact = await self._oracles[type(ask)].fetch(ask, deadline=deadline)
         except TimeoutError:
-            fact = Failed(Reason.OUT_OF_TIME, _name(ask))
+            fact = Failed(Reason.OUT_OF_TIME, _name(ask), "no answer in time")
         except BaseException:
             future.cancel()
             raise

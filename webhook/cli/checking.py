@@ -71,7 +71,9 @@ async def _decide(found: Sequence[Found], loaded: "Loaded", chosen: common.Choic
 
     if offline:
         return await _decide_all(found, wiring.offline(loaded), chosen.timeout)
-    async with wiring.laptop(loaded, environ=os.environ, docker_config=chosen.docker_config) as laptop:
+    async with wiring.laptop(
+        loaded, environ=os.environ, docker_config=chosen.docker_config, warn=common.say_registry_warning
+    ) as laptop:
         return await _decide_all(found, laptop, chosen.timeout)
 
 

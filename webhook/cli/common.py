@@ -112,3 +112,8 @@ def load(chosen: Choices) -> "Loaded":
 def say(text: str) -> None:
     """A line for the person, never for the program behind the pipe."""
     sys.stderr.write(f"{text}\n")
+
+
+def say_registry_warning(host: str, text: str) -> None:
+    """What a registry wants its users to read."""
+    say(f"moorage: {host} says: {text}")

@@ -84,7 +84,13 @@ async def _explain(subject: Subject, loaded: "Loaded", chosen: common.Choices, *
 
     if offline:
         return await decide(wiring.offline(loaded))
-    async with wiring.laptop(loaded, environ=os.environ, docker_config=chosen.docker_config, observe=observe) as laptop:
+    async with wiring.laptop(
+        loaded,
+        environ=os.environ,
+        docker_config=chosen.docker_config,
+        observe=observe,
+        warn=common.say_registry_warning,
+    ) as laptop:
         return await decide(laptop)
 
 

@@ -52,7 +52,9 @@ def _table(items: list[dict[str, Any]], *, platforms: bool) -> str:
 
 
 async def _resolve(wanted: Wanted, loaded: "Loaded", chosen: common.Choices) -> list[dict[str, Any]]:
-    async with wiring.laptop(loaded, environ=os.environ, docker_config=chosen.docker_config) as laptop:
+    async with wiring.laptop(
+        loaded, environ=os.environ, docker_config=chosen.docker_config, warn=common.say_registry_warning
+    ) as laptop:
         asked = [_one(image, laptop, wanted, chosen.timeout) for image in wanted.images]
         return list(await asyncio.gather(*asked))
 

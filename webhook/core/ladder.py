@@ -13,10 +13,12 @@ from webhook.core.plan import Keep, Settle, Step
 from webhook.core.reason import Note, Reason
 from webhook.core.reference import BadReference, Reference
 from webhook.core.rules import UPSTREAM_ITSELF
-from webhook.core.targets import Target
+from webhook.core.targets import Target, places_of
 
 Asking = Generator[Ask, Fact, Decision]
 
+_RESOLVED = frozenset({Source.PIN, Source.SIBLING, Source.FRESH, Source.CACHED, Source.STALE})
+"""Where a digest comes from that an upstream gave to credentials of this namespace."""
 _REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
 
 
@@ -47,7 +49,7 @@ def settle(step: Step) -> Asking:
 
 
 def _settle(step: Settle) -> Asking:
-    if step.rule.write == "tag":
+    if step.rule.write == "tag" and step.image.digest is None:
         return (yield from _place(step, step.image, None))
     found = yield from _find(step)
     if isinstance(found, Decision):
@@ -65,8 +67,7 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
         return Found(image.digest, Source.GIVEN, False, (Reason.GIVEN,))
     if step.locked:
         return Found(step.locked, Source.LOCKED, False, (Reason.LOCKED, step.slot.text, step.locked))
-    if step.prior is not None:
-        source = source_of(step.prior)
+    if step.prior is not None and (source := source_of(step.prior)) in _RESOLVED:
         return Found(
             step.prior.digest, source, True, _found_note(step.slot.text, step.prior.digest, source, "our seal")
         )
@@ -76,17 +77,17 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
         if isinstance(fact, Known):
             source = Source(fact.source)
             return Found(fact.digest, source, True, _found_note(step.slot.text, fact.digest, source, owner.name))
-    fact = yield AskDigest(_upstreams(step), step.subject.audience, step.since)
+    upstreams = _upstreams(step, image)
+    if not upstreams:
+        return _unresolved(step, Absent("", f"{image} at the upstreams of rule {step.rule.name}"))
+    fact = yield AskDigest(upstreams, step.subject.audience, step.since)
     if isinstance(fact, Known):
         return _from_upstream(step, fact)
     return _unresolved(step, fact)
 
 
-def _upstreams(step: Settle, digest: str | None = None) -> tuple[Reference, ...]:
-    image = step.image if digest is None else step.image.pinned(digest)
-    if step.rule.upstream == UPSTREAM_ITSELF:
-        return (image,)
-    return tuple([place.fill(image) for place in step.rule.upstream])
+def _upstreams(step: Settle, image: Reference) -> tuple[Reference, ...]:
+    return (image,) if step.rule.upstream == UPSTREAM_ITSELF else places_of(step.rule.upstream, image)
 
 
 def _from_upstream(step: Settle, known: Known) -> Found:
@@ -123,7 +124,7 @@ def _unresolved(step: Settle, fact: Fact) -> Decision:
 def _trouble(step: Settle, fact: Fact) -> tuple[Reason, Note]:
     match fact:
         case Failed():
-            return fact.reason, (fact.reason, fact.what or step.image.repository, fact.detail)
+            return fact.reason, (fact.reason, fact.what or step.image.repository, fact.detail or "no usable answer")
         case Absent():
             return Reason.ABSENT, (Reason.ABSENT, fact.what or str(step.image))
         case NotAsked():
@@ -172,7 +173,10 @@ def _stay(
 
 def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
     """Ask the upstream to confirm a digest that it did not name itself; None when it does, else why not."""
-    fact = yield AskDigest(_upstreams(step, image.digest), step.subject.audience)
+    upstreams = _upstreams(step, image)
+    if not upstreams:
+        return Reason.ABSENT.value
+    fact = yield AskDigest(upstreams, step.subject.audience)
     match fact:
         case Known():
             return None
@@ -200,7 +204,10 @@ def _doubts(step: Settle, target: Target, place: Reference, image: Reference) ->
         if isinstance(fact, Failed | Absent):
             return (Reason.TARGET_UNHEALTHY, target.name)
     if target.verify is not None and image.digest is not None:
-        asked = target.verify.at.fill(image) if target.verify.at is not None else place
+        try:
+            asked = target.verify.at.fill(image) if target.verify.at is not None else place
+        except BadReference as bad:
+            return (Reason.PATH_NOT_SERVED, target.name, bad.why)
         held = yield AskHeld(target.name, asked, step.subject.audience, target.verify.platforms, target.verify.scheme)
         match held:
             case Absent():

@@ -91,11 +91,24 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.TARGET_TAKEN: "The target that the image was sent to.",
 }
 
+UNRESOLVED: Final = (
+    Reason.THROTTLED,
+    Reason.UNAVAILABLE,
+    Reason.OUT_OF_TIME,
+    Reason.BAD_REGISTRY,
+    Reason.BUSY,
+    Reason.LOGIN_REFUSED,
+    Reason.HOST_NOT_LISTED,
+    Reason.ADDRESS_REFUSED,
+)
+"""An upstream was to be asked and gave no usable answer. Their sentence says so: a Pod's author who reads only "timed
+out" looks for the fault in the kubelet's pull (knative/serving#5410)."""
+
 SENTENCE: Final[dict[Reason, str]] = {
     Reason.RULE_MATCHED: "rule {0} matches",
     Reason.RULE_PASSED_OVER: "rule {0} passed over: {1} does not match",
     Reason.DIGEST_FOUND: "{0} is {1}: {2} from {3}, credential {4}, {5:.0f} ms",
-    Reason.STALE: "{0} could not be asked ({1}); its answer of {2:.0f} s ago is used",
+    Reason.STALE: "digest resolution: {0} could not be asked ({1}); its answer of {2:.0f} s ago is used",
     Reason.GIVEN: "the digest stands in the image",
     Reason.LOCKED: "{0} is locked to {1}",
     Reason.TAG_KEPT: "the rule writes tags; nothing is resolved",
@@ -109,7 +122,8 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.TARGET_UNHEALTHY: "target {0} passed over: not healthy",
     Reason.TARGET_LACKS_DIGEST: "target {0} passed over: it does not hold the digest",
     Reason.TARGET_NOT_ASKED: "target {0} passed over: it could not be asked ({1})",
-    Reason.ABSENT: "{0}: not found, or not for these credentials",
+    Reason.ABSENT: "digest resolution: {0} not found, or not for these credentials",
+    **dict.fromkeys(UNRESOLVED, "digest resolution at {0}: {1}"),
     Reason.NAMED_BY_HAND: "target {0} is named by hand ({1})",
 }
 """Arguments are positional. A Reason without a row prints its arguments after its word."""
