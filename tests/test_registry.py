@@ -8,6 +8,7 @@ import pytest
 from tests.core.world import D, E
 from tests.support import wire
 from tests.support.asking import SECRETS, asking
+from tests.support.door import plain
 from tests.support.faults import (
     bombed,
     first,
@@ -80,6 +81,20 @@ async def test_finds_the_digest(faults: Faults, said: list[str]) -> None:
         assert (found.digest, found.media_type, found.source) == (digest, OCI_MANIFEST, "fresh")
         assert (found.host, found.credential) == (fake.host, "anonymous")
         assert asked.said() == said
+
+
+@pytest.mark.parametrize(("is_cache", "said"), [(True, ["HEAD", "GET"]), (False, ["HEAD"])])
+async def test_a_cache_that_is_flagged_is_asked_by_get_before_its_404_is_believed(
+    is_cache: bool, said: list[str]
+) -> None:
+    async with fake_registry() as fake, asking(fake, [plain(fake, proxy_cache=is_cache)]) as asked:
+        digest = fake.push()
+        fake.faults["manifest HEAD"] = with_status(404)
+        found = await asked.digest()
+        assert asked.said() == said
+        assert (found.digest == digest) if isinstance(found, Known) else not is_cache
+        fake.faults["manifest GET"] = with_status(404)
+        assert await asked.digest() == Absent(fake.host, f"{fake.host}/{PATH}:stable")
 
 
 async def test_where_one_of_many_servers_hangs_another_one_answers_in_time() -> None:

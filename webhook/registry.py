@@ -193,8 +193,10 @@ class RegistryClient:
             proof = head_proof(answer, wanted)
             if proof is not None:
                 return proof
-        elif not isinstance(answer, Response) or answer.status not in {405, 501}:
-            return answer if not isinstance(answer, Response) else _verdict(answer, ask)
+        elif not isinstance(answer, Response):
+            return answer
+        elif answer.status not in {405, 501} and not (answer.status == 404 and ask.registry.proxy_cache):
+            return _verdict(answer, ask)
         answer = await self._manifest(ask, "GET")
         if isinstance(answer, Response):
             return body_proof(answer, wanted) if answer.status == 200 else _verdict(answer, ask)
