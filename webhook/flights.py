@@ -166,16 +166,22 @@ class Gate:
         refused = self.refusal(what)
         if refused is not None:
             return refused
-        is_inside = False
+        places = self._places
+        if places.locked():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await places.acquire()
+            except TimeoutError:
+                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
+        else:
+            await places.acquire()
         try:
-            async with asyncio.timeout_at(deadline) as limit, self._places:
-                is_inside = True
-                limit.reschedule(deadline + _GRACE)
+            async with asyncio.timeout_at(deadline + _GRACE):
                 return await self._ask(request, what)
         except TimeoutError:
-            if not is_inside:
-                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
             return Failed(Reason.OUT_OF_TIME, what, "no answer in time")
+        finally:
+            places.release()
 
     async def _ask(self, request: Callable[[], Awaitable[Answer]], what: str) -> Answer | Failed:
         # Again, because the breaker may have opened while this one stood in the queue.
