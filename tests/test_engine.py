@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.core.test_admission import answer as pure_answer
 from tests.core.test_admission import checked, patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
 from webhook.core.admission import BadReview, Review
-from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Oracle
+from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, NotAsked, Oracle
 from webhook.core.decision import Decision
+from webhook.core.globs import Globs
 from webhook.core.reason import Reason
-from webhook.core.rules import RuleSet
+from webhook.core.rules import Rule, RuleSet
 from webhook.engine import Clocks, Engine, Unasked, Waiting
 
 TAG = "registry.example.com/team/app:stable"
@@ -57,15 +59,21 @@ class Notebook:
         self.bugs.append((identity, uid, error))
 
 
-def engine(digests: Oracle, notebook: Notebook | None = None) -> Engine:
+def engine(
+    digests: Oracle,
+    notebook: Notebook | None = None,
+    *,
+    rules: Sequence[Rule] = (PRIVATE,),
+    pins: Oracle | None = None,
+) -> Engine:
     oracles: dict[type, Oracle] = {
         AskDigest: digests,
-        AskPin: Unasked(Reason.NO_CLUSTER),
+        AskPin: pins or Unasked(Reason.NO_CLUSTER),
         AskStanding: Unasked(Reason.NO_CLUSTER),
         AskHeld: Unasked(Reason.OFFLINE),
     }
     return Engine(
-        RuleSet([PRIVATE]),
+        RuleSet(rules),
         oracles,
         sealer=SEALER,
         clocks=Clocks(lambda: 0.0, lambda: NOON),
@@ -113,6 +121,33 @@ async def test_two_slots_with_one_image_get_one_answer_whatever_happens_in_betwe
     result = patched(document, await answered(engine(oracle), review(document)))
     assert len({one["image"] for one in result["spec"]["containers"]}) == 1
     assert len(oracle.asked) == 1
+
+
+class Moving(Scripted):
+    """Memory whose answer changes each time that it is looked at."""
+
+    def __init__(self, *digests: str) -> None:
+        super().__init__()
+        self.digests = iter(digests)
+
+    def peek(self, ask: Ask) -> Fact | None:
+        return known(next(self.digests), source="cached")
+
+
+async def test_an_image_has_one_digest_in_a_review_also_when_one_slot_had_to_wait_for_something_else() -> None:
+    """The first container's rollout is asked for its pin meanwhile, the second one's digest is there at once."""
+    owned = {
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "app-7d9", "uid": "u1", "controller": True}],
+        "labels": {"pod-template-hash": "7d9"},
+    }
+    rollout = replace(PRIVATE, name="rollout", containers=Globs(("c0",)))
+    each = replace(PRIVATE, name="each", pin="pod")
+    pins = Scripted(fetched=lambda _: NotAsked(Reason.NO_CLUSTER))
+    the_engine = engine(Moving(D, E), rules=(rollout, each), pins=pins)
+    document = pod(TAG, TAG, **owned)
+    result = patched(document, await answered(the_engine, review(document)))
+    assert [one["image"] for one in result["spec"]["containers"]] == [f"localhost:30081/team/app@{D}"] * 2
+    assert len(pins.asked) == 1
 
 
 async def test_an_oracle_that_hangs_past_the_deadline_is_out_of_time_and_the_others_are_done() -> None:

@@ -169,9 +169,13 @@ def hear(breaker: Breaker, *facts: Fact) -> None:
         ([Failed(Reason.LOGIN_REFUSED)] * 9, 0.0),
         ([throttled(30.0)], 30.0),
         ([throttled(86_400.0)], MAX_WAIT),
-        ([throttled(None)] * 9, 0.0),
-        ([throttled(0.0)] * 9, 0.0),
-        ([DOWN] * 4 + [Failed(Reason.UNAVAILABLE, retry_after=60.0)], 60.0),
+        # A registry that is asked too much and does not say for how long is let be too (knative/serving#11251).
+        ([throttled(None)] * 4, 0.0),
+        ([throttled(None)] * 5, OPEN_FOR),
+        ([throttled(0.0)] * 5, OPEN_FOR),
+        ([throttled(None)] * 4 + [WELL] + [throttled(None)] * 4, 0.0),
+        ([Failed(Reason.UNAVAILABLE, retry_after=60.0)], 60.0),
+        ([Failed(Reason.BAD_REGISTRY, retry_after=60.0)], 0.0),
     ],
 )
 def test_what_opens_a_breaker_and_for_how_long(facts: list[Fact], seconds: float) -> None:

@@ -1,23 +1,26 @@
 """The door to registries, against real sockets on loopback: what is dialled, how much is read, and what is told."""
 
 import asyncio
+from base64 import b64encode
 from typing import Final
 
 import aiohttp
 import httpx
 import pytest
+from msgspec.structs import replace
 
 import webhook.outbound as outbound_module
 from tests.doors import soon
 from tests.support import wire
-from tests.support.door import LIMIT, PASSWORD, door, manifest, plain
+from tests.support.door import LIMIT, LOGIN, door, manifest, plain
 from tests.support.faults import bombed, sent_as, together, with_body, with_header, with_status
 from tests.support.registry import CANARY, FakeRegistry, fake_registry
 from webhook.core.challenge import Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.manifest import ACCEPT
 from webhook.core.reason import Reason
-from webhook.outbound import Outbound
+from webhook.core.secret import Secret
+from webhook.outbound import WARNINGS, Outbound
 
 SOCKET_BUFFERS: Final = 8 * 1024 * 1024
 """What the kernel takes from one who sends before anybody reads."""
@@ -98,7 +101,7 @@ async def test_an_answer_is_its_status_its_body_and_the_headers_that_count() -> 
             "Accept": ACCEPT,
             "Accept-Encoding": "identity",
             "User-Agent": "moorage",
-            "Authorization": f"Basic {PASSWORD}",
+            "Authorization": LOGIN,
         }
 
 
@@ -204,6 +207,43 @@ async def test_every_request_is_told_to_whoever_observes() -> None:
         assert seen == [(fake.host, "GET", code) for code in ("404", "Throttled", "Unavailable", "BadRegistry")]
 
 
+WARNING: Final = ("Warning", '299 - "this token ends soon"')
+
+
+async def test_what_a_registry_wants_people_to_read_is_told_once_and_changes_nothing() -> None:
+    told: list[tuple[str, str]] = []
+    async with fake_registry() as fake:
+        digest = fake.push()
+        async with door(plain(fake), warn=lambda *one: told.append(one)) as outbound:
+            for fault in (with_header(*WARNING), with_header(*WARNING), with_status(404, WARNING), lambda _, one: one):
+                fake.faults["manifest"] = fault
+                answer = await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
+        assert told == [(fake.host, "this token ends soon")]
+        assert isinstance(answer, Response)
+        assert answer.header("docker-content-digest") == digest
+
+
+async def test_a_registry_that_varies_its_warnings_fills_neither_memory_nor_the_log() -> None:
+    told: list[str] = []
+    async with fake_registry() as fake, door(plain(fake), warn=lambda _, text: told.append(text)) as outbound:
+        for number in range(2 * WARNINGS):
+            fake.faults["manifest"] = with_header("Warning", f'299 - "{number}"')
+            await outbound.send(manifest(fake.host, "HEAD"), registry=plain(fake), deadline=soon())
+    assert told == [str(number) for number in range(WARNINGS)]
+
+
+@pytest.mark.parametrize("authorization", [f"Basic {b64encode(b'user:hunter2').decode()}", "Bearer hunter2"])
+async def test_a_warning_that_repeats_our_login_is_told_to_nobody(authorization: str) -> None:
+    told: list[str] = []
+    async with fake_registry() as fake:
+        said = ("you sent hunter2", f"you sent {authorization}", "you sent something")
+        fake.faults["manifest"] = with_header("Warning", *(f'299 - "{text}"' for text in said))
+        request = replace(manifest(fake.host), authorization=Secret(authorization))
+        async with door(plain(fake), warn=lambda _, text: told.append(text)) as outbound:
+            await outbound.send(request, registry=plain(fake), deadline=soon())
+    assert told == ["you sent something"]
+
+
 async def test_one_that_is_cancelled_leaves_nothing_behind() -> None:
     async with fake_registry() as fake, door(plain(fake)) as outbound:
         fake.faults["manifest"] = sent_as(wire.silence)
@@ -215,6 +255,10 @@ async def test_one_that_is_cancelled_leaves_nothing_behind() -> None:
         fake.faults.clear()
         told = await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
         assert isinstance(told, Response)
+
+
+def told_of(error: Exception) -> Trouble:
+    return outbound_module._trouble(error, [], manifest("registry.example.com"), Registry("registry.example.com"))
 
 
 def kinds_of(error: type[Exception]) -> set[type[Exception]]:
@@ -231,7 +275,7 @@ def test_every_error_of_the_client_library_has_words_of_ours(kind: type[aiohttp.
     wrapped.__cause__ = error
     rows = [(reason, detail) for row, reason, detail in outbound_module._TROUBLES if issubclass(kind, row)]
     for raised in (error, wrapped):
-        told = outbound_module._trouble(raised, [], Registry("registry.example.com"))
+        told = told_of(raised)
         assert (told.reason, told.detail) == rows[0]
 
 
@@ -239,5 +283,5 @@ def test_every_error_of_the_client_library_has_words_of_ours(kind: type[aiohttp.
     "error", [httpx.InvalidURL(CANARY), ValueError(CANARY), OSError(CANARY), httpx.ReadError(CANARY)]
 )
 def test_and_so_have_the_others_that_may_come(error: Exception) -> None:
-    told = outbound_module._trouble(error, [], Registry("registry.example.com"))
+    told = told_of(error)
     assert CANARY not in told.detail

@@ -8,6 +8,7 @@ import pytest
 from tests.core.world import D, E
 from tests.support import wire
 from tests.support.asking import SECRETS, asking
+from tests.support.door import plain
 from tests.support.faults import (
     bombed,
     first,
@@ -57,6 +58,8 @@ FOUND: list[tuple[str, Faults, list[str]]] = [
     ("500 once", {"manifest": first(1, with_status(500))}, ["HEAD", "HEAD"]),
     ("503 once", {"manifest": first(1, with_status(503, ("Retry-After", "3600")))}, ["HEAD", "HEAD"]),
     ("408 once", {"manifest": first(1, with_status(408))}, ["HEAD", "HEAD"]),
+    ("429 once", {"manifest": first(1, with_status(429))}, ["HEAD", "HEAD"]),
+    ("429 once, come again", {"manifest": first(1, with_status(429, ("Retry-After", "0")))}, ["HEAD", "HEAD"]),
     ("closed once", {"manifest": first(1, sent_as(wire.closed))}, ["HEAD", "HEAD"]),
     ("reset once", {"manifest": first(1, sent_as(wire.reset))}, ["HEAD", "HEAD"]),
     (
@@ -78,6 +81,29 @@ async def test_finds_the_digest(faults: Faults, said: list[str]) -> None:
         assert (found.digest, found.media_type, found.source) == (digest, OCI_MANIFEST, "fresh")
         assert (found.host, found.credential) == (fake.host, "anonymous")
         assert asked.said() == said
+
+
+@pytest.mark.parametrize(("is_cache", "said"), [(True, ["HEAD", "GET"]), (False, ["HEAD"])])
+async def test_a_cache_that_is_flagged_is_asked_by_get_before_its_404_is_believed(
+    is_cache: bool, said: list[str]
+) -> None:
+    async with fake_registry() as fake, asking(fake, [plain(fake, proxy_cache=is_cache)]) as asked:
+        digest = fake.push()
+        fake.faults["manifest HEAD"] = with_status(404)
+        found = await asked.digest()
+        assert asked.said() == said
+        assert (found.digest == digest) if isinstance(found, Known) else not is_cache
+        fake.faults["manifest GET"] = with_status(404)
+        assert await asked.digest() == Absent(fake.host, f"{fake.host}/{PATH}:stable")
+
+
+async def test_where_one_of_many_servers_hangs_another_one_answers_in_time() -> None:
+    async with fake_registry() as fake, asking(fake) as asked:
+        digest = fake.push()
+        fake.faults["manifest"] = first(1, sent_as(wire.silence))
+        found = await asked.digest(seconds=0.8)
+        assert isinstance(found, Known), found
+        assert (found.digest, found.requests, asked.said()) == (digest, 2, ["HEAD", "HEAD"])
 
 
 def failed(reason: Reason, detail: str, retry_after: float | None = None) -> tuple[Reason, str, float | None]:
@@ -147,7 +173,7 @@ BROKEN: list[tuple[str, Faults, tuple[Reason, str, float | None], list[str]]] = 
     ("406", {"manifest": with_status(406)}, bad("it answers 406"), ["HEAD"]),
     ("304", {"manifest": with_status(304, body="")}, bad("it answers 304"), ["HEAD"]),
     ("405 always", {"manifest": with_status(405)}, bad("it answers 405"), ["HEAD", "GET"]),
-    ("429", {"manifest": with_status(429)}, failed(Reason.THROTTLED, ASKS_TO_WAIT), ["HEAD"]),
+    ("429 always", {"manifest": with_status(429)}, failed(Reason.THROTTLED, ASKS_TO_WAIT), ["HEAD", "HEAD"]),
     (
         "429, seconds",
         {"manifest": with_status(429, ("Retry-After", "30"))},
@@ -158,7 +184,7 @@ BROKEN: list[tuple[str, Faults, tuple[Reason, str, float | None], list[str]]] = 
         "429, a date that is past",
         {"manifest": with_status(429, ("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"))},
         failed(Reason.THROTTLED, ASKS_TO_WAIT, 0.0),
-        ["HEAD"],
+        ["HEAD", "HEAD"],
     ),
     (
         "429 for the body",
@@ -168,6 +194,12 @@ BROKEN: list[tuple[str, Faults, tuple[Reason, str, float | None], list[str]]] = 
     ),
     ("500 always", {"manifest": with_status(500)}, down("it answers 500"), ["HEAD", "HEAD"]),
     ("503 always", {"manifest": with_status(503)}, down("it answers 503"), ["HEAD", "HEAD"]),
+    (
+        "503 always, and asks to wait",
+        {"manifest": with_status(503, ("Retry-After", "30"))},
+        failed(Reason.UNAVAILABLE, "it answers 503", 30.0),
+        ["HEAD", "HEAD"],
+    ),
     ("599", {"manifest": with_status(599)}, down("it answers 599"), ["HEAD"]),
     # Ours dials twice, and so does the client library below it.
     (

@@ -67,12 +67,22 @@ class Unasked:
 
 
 class Waiting(msgspec.Struct):
-    """A review of which some slots still wait for an answer."""
+    """A review of which some slots still wait for an answer; `heard` is what memory has told the others."""
 
     review: Review
     started: float
     decisions: list[Decision | None]
     asking: list[tuple[int, Asking, Ask]]
+    heard: list[Heard] = []
+
+
+class _Talk:
+    """What one review has heard so far, and what it waits for: a question gets one answer, whatever happens at the
+    registry in between (CVE-2022-47633: a tag that was resolved twice)."""
+
+    def __init__(self, heard: Sequence[Heard]) -> None:
+        self.told: dict[Ask, Fact] = {ask: fact for _, ask, fact in heard}
+        self.awaited: dict[Ask, asyncio.Future[Fact]] = {}
 
 
 class Engine:
@@ -112,7 +122,7 @@ class Engine:
     async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
         """Answer a review that waits, by the absolute loop time `deadline`."""
         try:
-            decisions = await self._finish(waiting.decisions, waiting.asking, deadline)
+            decisions = await self._finish(waiting.decisions, waiting.asking, waiting.heard, deadline)
             return self._encode(waiting.review, decisions, waiting.started)
         except Exception as error:  # noqa: BLE001 - the same outer door
             return self._admit_untouched(waiting.review, error, waiting.started)
@@ -122,8 +132,11 @@ class Engine:
     ) -> tuple[Decision, ...]:
         """The decisions for a subject, one for each slot; what a command line shows beforehand."""
         steps = self._plan(subject, since) if may_change else guard_only(subject, self.rules)
-        decisions, asking = self._advance([settle(step) for step in steps])
-        return tuple(await self._finish(decisions, asking, deadline) if asking else [one for one in decisions if one])
+        heard: list[Heard] = []
+        decisions, asking = self._advance([settle(step) for step in steps], heard)
+        if asking:
+            return tuple(await self._finish(decisions, asking, heard, deadline))
+        return tuple([one for one in decisions if one is not None])
 
     async def conclude(self, asking: Generator[Ask, Fact, Concluded], *, deadline: float) -> Concluded:
         """What a generator of questions comes to, by the absolute loop time `deadline`."""
@@ -150,7 +163,7 @@ class Engine:
         heard: list[Heard] = []
         decisions, asking = self._advance([settle(step) for step in self._steps(review, subject, started)], heard)
         if asking:
-            return Waiting(review, started, decisions, asking)
+            return Waiting(review, started, decisions, asking, heard)
         done = tuple([one for one in decisions if one is not None])
         rest = encode_rest(review, done, self._sealer, milliseconds)
         self._recall.keep(review, Outcome(subject, tuple(heard), done, outcome_of(done), rest, milliseconds))
@@ -166,13 +179,13 @@ class Engine:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
 
     def _advance(
-        self, ladders: Sequence[Asking], heard: list[Heard] | None = None
+        self, ladders: Sequence[Asking], heard: list[Heard]
     ) -> tuple[list[Decision | None], list[tuple[int, Asking, Ask]]]:
         """Run every ladder as far as memory carries it; `heard` takes down what memory said."""
         decisions: list[Decision | None] = []
         asking: list[tuple[int, Asking, Ask]] = []
         for index, ladder in enumerate(ladders):
-            outcome = self._climb(ladder, None, heard)
+            outcome = self._climb(ladder, heard)
             if isinstance(outcome, Decision):
                 decisions.append(outcome)
             else:
@@ -180,58 +193,64 @@ class Engine:
                 asking.append((index, ladder, outcome))
         return decisions, asking
 
-    def _climb(self, ladder: Asking, fact: Fact | None, heard: list[Heard] | None = None) -> Decision | Ask:
-        """Send one fact and all that memory knows after it; the decision, or the Ask that must wait."""
+    def _climb(self, ladder: Asking, heard: list[Heard]) -> Decision | Ask:
+        """Send all that memory knows; the decision, or the Ask that must wait."""
         try:
-            ask = next(ladder) if fact is None else ladder.send(fact)
+            ask = next(ladder)
             while True:
                 oracle = self._oracles[type(ask)]
                 known = oracle.peek(ask)
                 if known is None:
                     return ask
-                if heard is not None:
-                    heard.append((oracle, ask, known))
+                heard.append((oracle, ask, known))
                 ask = ladder.send(known)
         except StopIteration as done:
             decision: Decision = done.value
             return decision
 
     async def _finish(
-        self, decisions: list[Decision | None], asking: Sequence[tuple[int, Asking, Ask]], deadline: float
+        self,
+        decisions: list[Decision | None],
+        asking: Sequence[tuple[int, Asking, Ask]],
+        heard: Sequence[Heard],
+        deadline: float,
     ) -> list[Decision]:
         """Each slot that waits goes on in a task of its own, so that a hanging registry delays no other slot."""
-        heard: dict[Ask, asyncio.Future[Fact]] = {}
+        talk = _Talk(heard)
         if len(asking) == 1:
             index, ladder, ask = asking[0]
-            decisions[index] = await self._wait(ladder, ask, deadline, heard)
+            decisions[index] = await self._wait(ladder, ask, deadline, talk)
         else:
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    (index, group.create_task(self._wait(ladder, ask, deadline, heard)))
-                    for index, ladder, ask in asking
+                    (index, group.create_task(self._wait(ladder, ask, deadline, talk))) for index, ladder, ask in asking
                 ]
             for index, task in tasks:
                 decisions[index] = task.result()
         return [one for one in decisions if one is not None]
 
-    async def _wait(
-        self, ladder: Asking, ask: Ask, deadline: float, heard: dict[Ask, asyncio.Future[Fact]]
-    ) -> Decision:
-        outcome: Decision | Ask = ask
-        while not isinstance(outcome, Decision):
-            outcome = self._climb(ladder, await self._hear(outcome, deadline, heard))
-        return outcome
+    async def _wait(self, ladder: Asking, ask: Ask, deadline: float, talk: _Talk) -> Decision:
+        try:
+            while True:
+                fact = talk.told.get(ask) or self._oracles[type(ask)].peek(ask)
+                if fact is None:
+                    fact = await self._hear(ask, deadline, talk)
+                talk.told[ask] = fact
+                ask = ladder.send(fact)
+        except StopIteration as done:
+            decision: Decision = done.value
+            return decision
 
-    async def _hear(self, ask: Ask, deadline: float, heard: dict[Ask, asyncio.Future[Fact]]) -> Fact:
-        """Ask once a review: two slots with one image get one answer, whatever happens at the registry in between."""
-        if ask in heard:
-            return await heard[ask]
-        future = heard[ask] = asyncio.get_running_loop().create_future()
+    async def _hear(self, ask: Ask, deadline: float, talk: _Talk) -> Fact:
+        """Ask once a review, for all slots that wait for the same."""
+        if ask in talk.awaited:
+            return await talk.awaited[ask]
+        future = talk.awaited[ask] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout_at(deadline + LATE):
                 fact = await self._oracles[type(ask)].fetch(ask, deadline=deadline)
         except TimeoutError:
-            fact = Failed(Reason.OUT_OF_TIME, _name(ask))
+            fact = Failed(Reason.OUT_OF_TIME, _name(ask), "no answer in time")
         except BaseException:
             future.cancel()
             raise

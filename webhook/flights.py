@@ -25,7 +25,7 @@ OTHER: Final = "other"
 """The name in metrics of all hosts that do not stand literally in the configuration: labels must stay few."""
 
 _GRACE: Final = 0.1
-_TRIPS: Final = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME})
+_TRIPS: Final = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME, Reason.THROTTLED})
 
 Result = TypeVar("Result")
 Answer = TypeVar("Answer", bound=Fact)
@@ -117,16 +117,16 @@ class Breaker:
         """Learn from an answer. What says that an image is absent or denied says that the registry is well."""
         reason = fact.reason if isinstance(fact, Failed) else None
         wait = fact.retry_after if isinstance(fact, Failed) else None
-        if isinstance(fact, Failed) and reason is Reason.THROTTLED and wait is not None and wait > 0:
+        if isinstance(fact, Failed) and reason in _TRIPS and wait is not None and wait > 0:
             self._open(fact, wait)
         elif self._because is not None and not is_probe:
             # Sent before it opened: an answer that was under way does not shorten the time that was asked for.
             return
-        elif isinstance(fact, Failed) and (reason in _TRIPS or (is_probe and reason is Reason.THROTTLED)):
+        elif isinstance(fact, Failed) and reason in _TRIPS:
             self._failures += 1
             if is_probe or self._failures >= TRIPS_AFTER:
-                self._open(fact, wait or OPEN_FOR)
-        elif reason is not Reason.THROTTLED:
+                self._open(fact, OPEN_FOR)
+        else:
             self._failures = 0
             self._because = None
 
@@ -166,16 +166,22 @@ class Gate:
         refused = self.refusal(what)
         if refused is not None:
             return refused
-        is_inside = False
+        places = self._places
+        if places.locked():
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await places.acquire()
+            except TimeoutError:
+                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
+        else:
+            await places.acquire()
         try:
-            async with asyncio.timeout_at(deadline) as limit, self._places:
-                is_inside = True
-                limit.reschedule(deadline + _GRACE)
+            async with asyncio.timeout_at(deadline + _GRACE):
                 return await self._ask(request, what)
         except TimeoutError:
-            if not is_inside:
-                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
             return Failed(Reason.OUT_OF_TIME, what, "no answer in time")
+        finally:
+            places.release()
 
     async def _ask(self, request: Callable[[], Awaitable[Answer]], what: str) -> Answer | Failed:
         # Again, because the breaker may have opened while this one stood in the queue.

@@ -4,9 +4,12 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from base64 import b64decode
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -14,8 +17,10 @@ import aiohttp
 import httpx
 import msgspec
 from aiohttp.abc import AbstractResolver
+from cachetools import LRUCache
 from httpx_aiohttp import AiohttpTransport
 
+from webhook.core import warning
 from webhook.core.addresses import Allowance, is_odd_number, refusal
 from webhook.core.challenge import PING_BODY, Request, Response, Trouble
 from webhook.core.hosts import Registries, Registry
@@ -25,13 +30,32 @@ from webhook.core.urls import DEFAULT_PORT, read_url
 
 MAX_REDIRECTS: Final = 3
 KEEP_ALIVE: Final = 60.0
+LARGE: Final = 128 * 1024
+"""Bytes of a body from which on it is read alone: manifests are smaller, and many large ones at once fill memory."""
+PLACES: Final = 4_096
+WARNINGS: Final = 16
+"""Texts that one registry host may have told: one that varies them fills neither memory nor the log."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_KEPT_HEADERS: Final = frozenset(
-    {"content-type", "content-length", "docker-content-digest", "www-authenticate", "location", "retry-after"}
-)
+_HEADERS: Final = {
+    name.encode(): name
+    for name in (
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "docker-content-digest",
+        "location",
+        "retry-after",
+        "warning",
+        "www-authenticate",
+    )
+}
+_PROBES: Final = ("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)
+"""A connection that a firewall forgot is noticed while it idles, and not by the request that is sent on it."""
 
 Observe = Callable[[str, str, str, float], None]
 """Told of each request: registry host, method, status code or reason, seconds."""
+Warn = Callable[[str, str], None]
+"""Told once of what a registry host wants people to read."""
 
 
 class AddressRefused(OSError):
@@ -46,6 +70,9 @@ class _Route(msgspec.Struct, frozen=True):
     proxy: str
 
 
+_BASIS: Final = httpx.Headers({"Accept-Encoding": "identity", "User-Agent": "moorage"})
+_NOWHERE: Final = httpx.URL("https://nowhere.invalid/")
+
 _refused: ContextVar[list[str] | None] = ContextVar("refused", default=None)
 
 
@@ -57,23 +84,29 @@ class Outbound:
         registries: Registries,
         *,
         observe: Observe | None = None,
+        warn: Warn | None = None,
         wall: Callable[[], float] = time.time,
         now: Callable[[], float] = time.monotonic,
         resolver: Callable[[], AbstractResolver] = aiohttp.AsyncResolver,
     ) -> None:
         self._registries = registries
         self._observe = observe or (lambda _host, _method, _code, _seconds: None)
+        self._warn = warn or (lambda _host, _text: None)
+        self._warned: LRUCache[str, set[str]] = LRUCache(PLACES)
         self._wall = wall
         self._now = now
         self._resolver = resolver
         self._resolvers: list[AbstractResolver] = []
         self._transports: dict[_Route, AiohttpTransport] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._ways: LRUCache[tuple[str, str], AiohttpTransport | Trouble] = LRUCache(PLACES)
+        self._turns: LRUCache[str, asyncio.Semaphore] = LRUCache(PLACES)
 
     async def aclose(self) -> None:
         """Close every session."""
         transports, self._transports = self._transports, {}
         resolvers, self._resolvers = self._resolvers, []
+        self._ways.clear()
         for transport in transports.values():
             await transport.aclose()
         for resolver in resolvers:
@@ -127,48 +160,86 @@ class Outbound:
         return next((found for name in names if (found := self._registries.find(name)) is not None), None)
 
     async def _once(self, request: Request, registry: Registry) -> Response | Trouble:
-        if is_odd_number(urlsplit(request.url).netloc):
-            return Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
-        transport = self._transport(self._route(request, registry))
+        way = self._way(request.url, registry)
+        if isinstance(way, Trouble):
+            return way
         refused: list[str] = []
         token = _refused.set(refused)
         try:
-            response = await transport.handle_async_request(_to_httpx(request))
+            response = await way.handle_async_request(_to_httpx(request))
             try:
-                return await self._read(request, response)
+                return await self._read(request, response, registry)
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
-            return _trouble(error, refused, registry)
+            return _trouble(error, refused, request, registry)
         finally:
             _refused.reset(token)
 
-    async def _read(self, request: Request, response: httpx.Response) -> Response | Trouble:
-        headers: dict[str, tuple[str, ...]] = {}
-        for name, value in response.headers.multi_items():
-            if name in _KEPT_HEADERS:
-                headers[name] = (*headers.get(name, ()), value)
+    async def _read(self, request: Request, response: httpx.Response, registry: Registry) -> Response | Trouble:
+        headers = _headers(response)
+        if "warning" in headers:
+            self._tell(registry.host, headers["warning"], request.authorization)
         status = response.status_code
         if status != 200:
             # Nothing in the body of an error is needed; what is short is read so that the connection can be used again.
-            await _body(response, PING_BODY)
-            answer = Response(status, headers)
-            return self._throttled(answer) if status == 429 else answer
+            await self._body(response, PING_BODY, registry)
+            return self._refusal(Response(status, headers))
         if request.method == "HEAD":
             return Response(status, headers)
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
+        if any(value.lower() != "identity" for value in headers.get("content-encoding", ())):
             return Trouble(Reason.BAD_REGISTRY, "it compresses its answer although that was not asked for")
-        body = await _body(response, request.limit)
+        body = await self._body(response, request.limit, registry)
         if body is None:
             return Trouble(Reason.BAD_REGISTRY, f"its answer has more than {request.limit} bytes")
         return Response(status, headers, body)
 
-    def _throttled(self, answer: Response) -> Trouble:
-        return Trouble(Reason.THROTTLED, "it asks to wait (429)", _seconds(answer.header("retry-after"), self._wall()))
+    async def _body(self, response: httpx.Response, limit: int, registry: Registry) -> bytes | None:
+        """The whole body as it came, None when it is longer than that."""
+        parts: list[bytes] = []
+        size = 0
+        async with AsyncExitStack() as alone:
+            async for part in response.aiter_raw():
+                size += len(part)
+                if size > limit:
+                    return None
+                if size > LARGE >= size - len(part):
+                    turn = self._turns.setdefault(registry.host, asyncio.Semaphore(1))
+                    await alone.enter_async_context(turn)
+                parts.append(part)
+            return b"".join(parts)
 
-    def _route(self, request: Request, registry: Registry) -> _Route:
-        parts = urlsplit(request.url)
-        names = (parts.netloc, f"{parts.netloc}{DEFAULT_PORT[parts.scheme]}")
+    def _tell(self, host: str, lines: tuple[str, ...], authorization: Secret) -> None:
+        """Pass on what a registry wants people to read, once, and unless it repeats our login."""
+        told = self._warned.setdefault(host, set())
+        for text in warning.texts(lines):
+            if text not in told and len(told) < WARNINGS and not _repeats(text, authorization):
+                told.add(text)
+                self._warn(host, text)
+
+    def _refusal(self, answer: Response) -> Response | Trouble:
+        if answer.status != 429 and answer.status < 500:
+            return answer
+        wait = _seconds(answer.header("retry-after"), self._wall())
+        if answer.status == 429:
+            return Trouble(Reason.THROTTLED, "it asks to wait (429)", wait)
+        return answer if wait is None else msgspec.structs.replace(answer, retry_after=wait)
+
+    def _way(self, url: str, registry: Registry) -> AiohttpTransport | Trouble:
+        """What a request to this place goes through. It depends on the configuration alone, so it is found once."""
+        key = (url[: url.find("/", len("https://"))], registry.host)
+        way = self._ways.get(key)
+        if way is None:
+            scheme, _, place = key[0].partition("://")
+            way = self._ways[key] = self._find_way(scheme, place, registry)
+        return way
+
+    def _find_way(self, scheme: str, place: str, registry: Registry) -> AiohttpTransport | Trouble:
+        if is_odd_number(place):
+            return Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
+        return self._transport(self._route((place, f"{place}{DEFAULT_PORT[scheme]}"), registry))
+
+    def _route(self, names: tuple[str, str], registry: Registry) -> _Route:
         if registry.proxy:
             # Behind a proxy the dialled address is the proxy's, which the operator chose.
             return _Route(registry.ca, Allowance(private=True, loopback=True), registry.proxy)
@@ -225,43 +296,78 @@ def _checked_socket(allowance: Allowance) -> Callable[[Any], socket.socket]:
             raise AddressRefused(f"{why} address")
         made = socket.socket(family, kind, protocol)
         made.setblocking(False)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _PROBES:
+            if hasattr(socket, name):  # macOS has none of the first
+                made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return made
 
     return make
 
 
+class _Written(httpx.URL):
+    """A URL as a text. It was taken apart when it was written, and the client library below does that once more; a third
+    time, by httpx, would cost more than the rest of the request."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
+
+
 def _to_httpx(request: Request) -> httpx.Request:
-    headers = {"Accept-Encoding": "identity", "User-Agent": "moorage"}
-    if request.accept:
-        headers["Accept"] = request.accept
+    headers = _with_accept(request.accept) if request.accept else _BASIS
     if request.authorization:
+        headers = headers.copy()
         headers["Authorization"] = request.authorization.reveal()
-    data: Mapping[str, str] | None = {name: value.reveal() for name, value in request.form} or None
-    return httpx.Request(request.method, request.url, headers=headers, data=data)
+    if request.form:
+        data = {name: value.reveal() for name, value in request.form}
+        return httpx.Request(request.method, request.url, headers=headers, data=data)
+    made = httpx.Request(request.method, _NOWHERE, headers=headers, stream=httpx.ByteStream(b""))
+    made.read()
+    made.url = _Written(request.url)
+    return made
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes | None:
-    """The whole body as it came, None when it is longer than that."""
-    parts, size = [], 0
-    async for part in response.aiter_raw():
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
+@lru_cache(maxsize=16)
+def _with_accept(accept: str) -> httpx.Headers:
+    return httpx.Headers({**_BASIS, "Accept": accept})
 
 
-def _trouble(error: Exception, refused: list[str], registry: Registry) -> Trouble:
+def _headers(response: httpx.Response) -> dict[str, tuple[str, ...]]:
+    """The headers that count; one that came twice has two values."""
+    found: dict[str, tuple[str, ...]] = {}
+    for raw, value in response.headers.raw:
+        name = _HEADERS.get(raw.lower())
+        if name is not None:
+            found[name] = (*found.get(name, ()), value.decode("latin-1"))
+    return found
+
+
+def _repeats(text: str, authorization: Secret) -> bool:
+    """Whether a text holds a part of our login."""
+    scheme, _, packed = authorization.reveal().partition(" ")
+    if packed and packed in text:
+        return True
+    password = b64decode(packed).decode(errors="replace").partition(":")[2] if scheme == "Basic" else ""
+    return bool(password) and password in text
+
+
+def _trouble(error: Exception, refused: list[str], request: Request, registry: Registry) -> Trouble:
     """Translate what the client libraries raise; the text is ours, theirs could carry an address or a header."""
     # The transport wraps some of aiohttp's errors and lets others through, with the parser's as their cause.
     is_wrapped = isinstance(error, httpx.HTTPError) and isinstance(error.__cause__, Exception)
     cause = error.__cause__ if is_wrapped else error
     # One of several addresses may be refused and another one be connected to: what breaks later is another story.
     if refused and isinstance(cause, aiohttp.ClientConnectorError):
+        # A realm is another host than the registry; docker.io is dialled under another name.
+        place = urlsplit(request.url).netloc
+        host = registry.host if place == registry.endpoint else place
         advice = (
             f"set allowLoopback under registries.{registry.host}"
             if refused[0] == "loopback"
-            else f"list the host literally: registries.{registry.host}: {{}}"
+            else f"list the host literally: registries.{host}: {{}}"
         )
         return Trouble(
             Reason.ADDRESS_REFUSED,

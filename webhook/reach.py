@@ -53,6 +53,7 @@ def registries_of(
             one.max_in_flight,
             one.plain_http,
             one.allow_loopback,
+            proxy_cache=one.proxy_cache,
         )
     for host in _literal([rule for _, rule in numbered], named):
         found.setdefault(host, Registry(host, proxy=proxy, ca=ca))

@@ -25,14 +25,16 @@ from webhook.core.manifest import (
     platform_of,
 )
 from webhook.core.reason import Reason
-from webhook.core.reference import Reference, is_digest
+from webhook.core.reference import Reference
+from webhook.core.retry import first_deadline, fits, pause_after
 from webhook.core.secret import Secret
 
 RENEW_AT: Final = 0.8
 RENEW_BEFORE: Final = 5.0
-TOKENS: Final = 10_000
-CHALLENGES: Final = 4_096
-_AGAIN: Final = frozenset({408, 500, 502, 503, 504})
+TOKENS: Final = 8 * 1024 * 1024
+"""Bytes of tokens that are kept; a token of Docker Hub has three thousand."""
+CHALLENGES: Final = 1024 * 1024
+"""Bytes of challenges that are kept."""
 
 
 class Door(Protocol):
@@ -89,9 +91,9 @@ class RegistryClient:
         self._registries = registries
         self._now = now
         self._jitter = jitter
-        self._tokens: LRUCache[NeedToken, _Kept] = LRUCache(TOKENS)
+        self._tokens: LRUCache[NeedToken, _Kept] = LRUCache(TOKENS, getsizeof=_token_size)
         self._fetching: dict[NeedToken, asyncio.Task[Token | Trouble]] = {}
-        self._challenges: LRUCache[tuple[str, str], Challenge] = LRUCache(CHALLENGES)
+        self._challenges: LRUCache[tuple[str, str], Challenge] = LRUCache(CHALLENGES, getsizeof=_challenge_size)
 
     async def digest_of(self, image: Reference, candidates: Candidates, *, deadline: float) -> Known | Absent | Failed:
         """The digest that the image names now, or the confirmation of the one it carries."""
@@ -142,10 +144,9 @@ class RegistryClient:
         listed = await self._ask(image, candidates, deadline, _Count(), self._contents, scheme)
         if not isinstance(listed, Accepted):
             return listed
-        children = {str(child.platform): child.digest for child in listed.answer.children if child.platform is not None}
         for platform in platforms:
-            digest = children.get(platform, "")
-            if not is_digest(digest):
+            digest = listed.answer.child_for(platform)
+            if not digest:
                 return Absent(image.registry, f"{image} for {platform}")
             found = await self._ask(image.pinned(digest), candidates, deadline, _Count(), self._prove, scheme)
             if not isinstance(found, Accepted):
@@ -192,8 +193,10 @@ class RegistryClient:
             proof = head_proof(answer, wanted)
             if proof is not None:
                 return proof
-        elif not isinstance(answer, Response) or answer.status not in {405, 501}:
-            return answer if not isinstance(answer, Response) else _verdict(answer, ask)
+        elif not isinstance(answer, Response):
+            return answer
+        elif answer.status not in {405, 501} and not (answer.status == 404 and ask.registry.proxy_cache):
+            return _verdict(answer, ask)
         answer = await self._manifest(ask, "GET")
         if isinstance(answer, Response):
             return body_proof(answer, wanted) if answer.status == 200 else _verdict(answer, ask)
@@ -252,11 +255,12 @@ class RegistryClient:
 
     async def _send(self, request: Request, ask: _Ask) -> Response | Trouble:
         """One request, and one more after a passing trouble while there is time for it."""
+        clock = asyncio.get_running_loop().time
         ask.asked.number += 1
-        answer = await self._outbound.send(request, registry=ask.registry, deadline=ask.deadline)
-        passing = answer.status in _AGAIN if isinstance(answer, Response) else answer.reason is Reason.UNAVAILABLE
-        pause = 0.02 + 0.08 * self._jitter()
-        if not passing or asyncio.get_running_loop().time() + 2 * pause >= ask.deadline:
+        until = first_deadline(clock(), ask.deadline)
+        answer = await self._outbound.send(request, registry=ask.registry, deadline=until)
+        pause = pause_after(answer, self._jitter())
+        if pause is None or not fits(pause, clock(), ask.deadline):
             return answer
         await asyncio.sleep(pause)
         ask.asked.number += 1
@@ -303,6 +307,14 @@ class RegistryClient:
             return outcome
 
 
+def _token_size(kept: _Kept) -> int:
+    return len(kept.token.text.reveal()) + 512
+
+
+def _challenge_size(challenge: Challenge) -> int:
+    return len(challenge.realm) + len(challenge.service) + 256
+
+
 def _verdict(answer: Response, ask: _Ask) -> Absent | Trouble:
     """What a status other than 200 means. 401, 403 and 404 are told apart for how long they are believed, no further:
     each can mean "absent" and "not yours"."""
@@ -310,5 +322,5 @@ def _verdict(answer: Response, ask: _Ask) -> Absent | Trouble:
     if status in {401, 403, 404}:
         return Absent(ask.image.registry, str(ask.image), denied=status != 404)
     if status >= 500 or status == 408:
-        return Trouble(Reason.UNAVAILABLE, f"it answers {status}")
+        return Trouble(Reason.UNAVAILABLE, f"it answers {status}", answer.retry_after)
     return Trouble(Reason.BAD_REGISTRY, f"it answers {status}")

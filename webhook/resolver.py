@@ -43,14 +43,11 @@ class Upstreams(Protocol):
 
 
 class _Errand(msgspec.Struct, frozen=True, gc=False):
-    """What is asked, and with which credentials at each upstream: never one host's at another."""
+    """What is asked, and with which credentials at each upstream: never one host's at another. `key` follows from both."""
 
     images: tuple[Reference, ...]
     candidates: tuple[Candidates, ...]
-
-    @property
-    def key(self) -> Key:
-        return self.images, _fingerprint(self.candidates)
+    key: Key
 
 
 class Memory:
@@ -122,8 +119,9 @@ class Resolver:
         images, audience, since, anew = _read(ask)
         within = deadline - MARGIN
         since = self._now() if anew else since
-        errand = _Errand(images, await self._find_candidates(images, audience, within))
-        fact = self._recall(errand.key, images, errand.candidates, since)
+        candidates = await self._find_candidates(images, audience, within)
+        errand = _Errand(images, candidates, (images, _fingerprint(candidates)))
+        fact = self._recall(errand.key, images, candidates, since)
         if fact is None:
             fact = await self._ask(errand, since, within)
         self._tell(images, fact)
@@ -156,7 +154,7 @@ class Resolver:
             else:
                 age = found.age(now)
                 if age is Age.DUE:
-                    errand = _Errand(images, candidates)
+                    errand = _Errand(images, candidates, key)
                     memory.flights.join(key, lambda: self._refresh(errand))
                 if age is Age.FRESH or age is Age.DUE:
                     return found.cached()

@@ -199,6 +199,8 @@ class Registry(Settings):
     """Speak HTTP without TLS."""
     allow_loopback: bool = False
     """Let the name lead to this very machine. Link-local, metadata and multicast addresses never are allowed."""
+    proxy_cache: bool = False
+    """It fetches images when they are first asked for and answers 404 to HEAD until then: ask by GET before believing it."""
 
 
 class Verify(Settings):

@@ -176,6 +176,10 @@ class Telemetry:
         self.requests.add((host, method, code))
         self.request_duration.observe(seconds, (host,))
 
+    def registry_warning(self, host: str, text: str) -> None:
+        """A registry wants its users to read something."""
+        self.log.write("warning", "registry warning", registry=host, text=text)
+
     def resolution(self, host: str, source: str) -> None:
         """A digest was asked for."""
         self.resolutions.add((host, source))

@@ -101,6 +101,5 @@ def _ask(key: str, text: str, subject: Subject, rules: RuleSet) -> AskDigest | N
         return None
     field, _, container = key.partition("/")
     rule, _ = rules.first_match(subject, Slot("", field, container, text, image), image)
-    if rule is None:
-        return None
-    return AskDigest(rule.upstreams(image), subject.audience)
+    upstreams = rule.upstreams(image) if rule is not None else ()
+    return AskDigest(upstreams, subject.audience) if upstreams else None

@@ -79,10 +79,12 @@ async def laptop(
     docker_config: Path | None = None,
     observer: Observer | None = None,
     observe: Callable[[str, str, str, float], None] | None = None,
+    warn: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[Laptop]:
     """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets.
 
-    `observe` is told of each request: registry, method, status or reason, seconds.
+    `observe` is told of each request: registry, method, status or reason, seconds; `warn` of what a registry wants its
+    users to read.
     """
     from webhook.credentials.docker_config import UserLogins, find
     from webhook.credentials.helpers import Helpers
@@ -90,7 +92,7 @@ async def laptop(
     from webhook.registry import RegistryClient
 
     logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
-    outbound = Outbound(loaded.registries, observe=observe)
+    outbound = Outbound(loaded.registries, observe=observe, warn=warn)
     memories = Memories(loaded.resolving.entries)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
@@ -203,7 +205,7 @@ class Assembly:
         from webhook.registry import RegistryClient
 
         self._close()
-        outbound = Outbound(loaded.registries, observe=self._counted(loaded))
+        outbound = Outbound(loaded.registries, observe=self._counted(loaded), warn=self._telemetry.registry_warning)
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
 
         def close_later() -> None:

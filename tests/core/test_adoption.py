@@ -52,8 +52,8 @@ def pod(
     if said:
         subject = Subject("Pod", "shop", name, "web", Audience("shop"), (), owner=Owner("ReplicaSet", "web", "uid-1"))
         annotations["moorage.dev/images"] = images_written({"containers/c0": Entry(TAG, said)}, subject, by, NOON)
-    parts = {"name": name, "created": NOON, "is_ready": True, "annotations": annotations} | more
-    return Seen(images={"containers/c0": image}, running={"containers/c0": running}, **parts)
+    seen = Seen(name, NOON, True, annotations, {"containers/c0": image}, {"containers/c0": running})
+    return msgspec.structs.replace(seen, **more)
 
 
 def upstream(

@@ -9,6 +9,7 @@ from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, decide, k
 from webhook.core.ask import Absent, AskDigest, Failed, NotAsked
 from webhook.core.decision import Action, Decision
 from webhook.core.globs import Globs
+from webhook.core.guard import MAX_ORIGINS
 from webhook.core.plan import guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference
@@ -99,6 +100,24 @@ def test_two_upstreams_may_have_filled_one_cache_and_one_confirmation_is_enough(
         return known() if ask.images[0].registry == "other.example.com" else Absent()
 
     assert judged(OURS, both, digest=answer).reason is Reason.PLACED
+
+
+def test_one_pod_makes_us_ask_few_upstreams_however_many_may_have_filled_the_cache() -> None:
+    rules = [
+        msgspec.structs.replace(guarded("refuse"), name=f"r{number}", images=Globs((f"h{number}.example.com/**",)))
+        for number in range(1000)
+    ]
+    (step,) = plan(subject(pod(OURS)), RuleSet(rules), sealer=SEALER, milliseconds=NOON)
+    decision, asked = decide(step, digest=Absent())
+    assert decision.action is Action.REFUSED
+    assert len(asked) == MAX_ORIGINS
+
+
+def test_an_upstream_that_cannot_have_the_name_confirms_nothing() -> None:
+    far = guarded("refuse", upstream=(Place("up.example.com/mirror/{path}"),))
+    (step,) = plan(subject(pod(f"localhost:30081/{'a' * 250}@{D}")), RuleSet((far,)), sealer=SEALER, milliseconds=NOON)
+    decision, asked = decide(step)
+    assert (decision.action, asked) == (Action.REFUSED, [])
 
 
 @pytest.mark.parametrize(

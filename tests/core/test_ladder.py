@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.world import KRAKEN, PRIVATE, REGIONAL, Answer, D, decide, known, pod, steps
+from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, decide, known, pod, steps, subject
+from webhook.core.annotation import IMAGES, Entry, written
 from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Failed, NotAsked, Passed
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
@@ -35,6 +36,9 @@ def settled(image: str, the_rule: Rule, **answers: Answer) -> Decision:
     return decide(step, **answers)[0]
 
 
+LONG_PATH = f"registry.example.com/{'a' * 250}"
+LONG = f"{LONG_PATH}:stable"
+FAR = Place("up.example.com/mirror/{path}")
 VERIFIED = msgspec.structs.replace(REGIONAL, verify=Verify())
 GATED = msgspec.structs.replace(REGIONAL, gated=True)
 PARTIAL = msgspec.structs.replace(KRAKEN, paths=Globs(("other/**",)))
@@ -166,6 +170,41 @@ ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, S
         {},
         (Action.REWRITTEN, Reason.TAG_KEPT, "eu.example.net/mirror/team/app:stable", Source.NONE),
     ),
+    (
+        "tag: a digest that stands in the image has to be proven all the same",
+        GIVEN,
+        rule(write="tag"),
+        {"digest": Absent()},
+        (Action.UNCHANGED, Reason.ACCESS_NOT_PROVEN, "", Source.GIVEN),
+    ),
+    (
+        "tag: and is moved once it is",
+        GIVEN,
+        rule(write="tag"),
+        {},
+        (Action.REWRITTEN, Reason.GIVEN, CACHED, Source.GIVEN),
+    ),
+    (
+        "no upstream can have an image of this name",
+        LONG,
+        rule(upstream=(FAR,)),
+        {},
+        (Action.FAILED, Reason.ABSENT, "", Source.NONE),
+    ),
+    (
+        "no upstream can confirm an image of this name",
+        f"{LONG_PATH}@{D}",
+        rule(upstream=(FAR,)),
+        {},
+        (Action.UNCHANGED, Reason.ACCESS_NOT_PROVEN, "", Source.GIVEN),
+    ),
+    (
+        "the place where a target is asked cannot have an image of this name",
+        LONG,
+        rule(targets=(msgspec.structs.replace(REGIONAL, place=Place("eu.example.net/{path}"), verify=Verify(FAR)),)),
+        {},
+        (Action.PINNED, Reason.PATH_NOT_SERVED, f"{LONG_PATH}@{D}", Source.FRESH),
+    ),
 ]
 
 
@@ -231,6 +270,13 @@ def test_the_upstreams_of_the_rule_are_asked_in_order_and_not_the_image_host() -
     assert [str(image) for image in ask.images] == ["a.example.com/team/app:stable", "b.example.com/up/team/app:stable"]
 
 
+def test_of_several_upstreams_those_are_asked_that_can_have_the_name() -> None:
+    (step,) = steps(pod(LONG), rule(upstream=(FAR, Place("b.example.com/{path}"))))
+    (ask,) = decide(step)[1]
+    assert isinstance(ask, AskDigest)
+    assert [image.registry for image in ask.images] == ["b.example.com"]
+
+
 def test_verification_asks_where_the_webhook_can_reach_the_cache_with_its_platforms() -> None:
     verify = Verify(Place("kraken-proxy.kraken.svc/{path}"), "http", ("linux/arm64",))
     (step,) = steps(pod(TAG), rule(targets=(msgspec.structs.replace(KRAKEN, verify=verify),)))
@@ -243,6 +289,24 @@ def test_verification_asks_where_the_webhook_can_reach_the_cache_with_its_platfo
         ("linux/arm64",),
     )
     assert decision.to == CACHED
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        *[(source, []) for source in ("pin", "sibling", "fresh", "cached", "stale")],
+        # It was never resolved with credentials of this namespace, so our seal proves nothing about it.
+        *[(source, [AskDigest]) for source in ("locked", "given", "none", "nonsense")],
+    ],
+)
+def test_a_sealed_digest_is_believed_where_an_upstream_gave_it(source: str, expected: list[type[Ask]]) -> None:
+    both = rule(targets=(REGIONAL, KRAKEN))
+    entry = Entry(TAG, D, "regional", "private", source)
+    sealed = written({"containers/c0": entry}, subject(pod(MIRRORED)), SEALER, NOON)
+    (step,) = steps(pod(MIRRORED, annotations={IMAGES: sealed}), both)
+    decision, asked = decide(step)
+    assert [type(ask) for ask in asked] == expected
+    assert (decision.to, decision.digest) == (MIRRORED, D)
 
 
 def test_offline_a_given_digest_is_shown_as_admission_would_place_it() -> None:

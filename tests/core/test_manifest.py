@@ -15,6 +15,7 @@ from webhook.core.manifest import (
     ACCEPT,
     DOCKER_LIST,
     DOCKER_MANIFEST,
+    MAX_PARTS,
     OCI_INDEX,
     OCI_MANIFEST,
     Child,
@@ -132,6 +133,7 @@ GOOD: list[tuple[Response, str, str]] = [
     (served(index(), "text/plain; charset=utf-8"), OCI_INDEX, "a file server"),
     (served(index(manifests=[])), OCI_INDEX, "an empty index"),
     (served(image(layers=[]), OCI_MANIFEST), OCI_MANIFEST, "an image without layers"),
+    (served(image(layers=[LAYER] * 1000), OCI_MANIFEST), OCI_MANIFEST, "an artifact of a thousand files"),
     (served(index(config=None, layers=None)), OCI_INDEX, "null is nothing"),
     (served(index(annotations={CANARY: CANARY}, subject={"digest": D})), OCI_INDEX, "more keys"),
     (served(index(), OCI_INDEX, E), OCI_INDEX, "a header of another document: distribution#2395, ggcr#56"),
@@ -156,6 +158,8 @@ def test_by_the_algorithm_that_was_asked_for_or_that_the_registry_proves_to_use(
 
 
 BAD: list[tuple[Response, str, str]] = [
+    (served(index(manifests=[{}] * (MAX_PARTS + 1))), "more parts", "an index of endless children"),
+    (served(image(layers=[{}] * (MAX_PARTS + 1)), OCI_MANIFEST), "more parts", "an image of endless layers"),
     (served(b"", OCI_INDEX), "no manifest", "empty"),
     (served(b"<html>" + CANARY.encode(), "text/html"), "no manifest", "a sign-in page with 200"),
     (served(b"<html>" + CANARY.encode(), OCI_INDEX), "no manifest", "the same with a good type"),
@@ -218,6 +222,33 @@ def test_lists_children_or_the_configuration() -> None:
     amd64 = Platform("linux", "amd64")
     assert contents_of(served(index())) == Contents((Child(D, amd64), Child(E)))
     assert contents_of(served(image(), OCI_MANIFEST)) == Contents(config=D)
+
+
+@pytest.mark.parametrize(
+    ("listed", "asked", "is_there"),
+    [
+        ("linux/amd64", "linux/amd64", True),
+        ("linux/amd64", "linux/arm64", False),
+        ("linux/amd64", "windows/amd64", False),
+        # Docker's own images name the variant of arm64, buildx leaves it out; both are the same to containerd.
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/arm/v7", "linux/arm", True),
+        ("linux/arm/v6", "linux/arm", False),
+        ("linux/arm", "linux/arm/v7", True),
+        ("linux/amd64/v1", "linux/amd64", True),
+        ("linux/amd64/v3", "linux/amd64", False),
+        ("linux/amd64", "linux/amd64/v3", False),
+        ("unknown/unknown", "linux/amd64", False),
+    ],
+)
+def test_a_child_is_found_by_what_people_call_its_platform(listed: str, asked: str, is_there: bool) -> None:
+    contents = Contents((Child(E), Child(D, Platform(*listed.split("/")))))
+    assert contents.child_for(asked) == (D if is_there else "")
+
+
+def test_a_child_whose_digest_is_none_is_not_there() -> None:
+    assert Contents((Child("../etc/passwd", Platform("linux", "amd64")),)).child_for("linux/amd64") == ""
 
 
 @pytest.mark.parametrize("digest", ["", "x", "../../etc/passwd", f"{D}/..", "sha256:" + "D" * 64])

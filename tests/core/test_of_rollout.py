@@ -34,7 +34,9 @@ def pod(owner: dict[str, Any] | None = OWNER, **labels: str) -> Subject:
     return subject
 
 
-def settled(*, rule: Rule = PRIVATE, subject: Subject | None = None, **answers: Answer) -> tuple[Decision, list[Ask]]:
+def settled(
+    answers: dict[str, Answer], *, rule: Rule = PRIVATE, subject: Subject | None = None
+) -> tuple[Decision, list[Ask]]:
     (step,) = plan(subject or pod(), RuleSet((rule,)), sealer=SEALER, milliseconds=NOON)
     return decide(step, **answers)
 
@@ -104,7 +106,7 @@ ROWS: list[tuple[str, dict[str, Answer], tuple[str, Source], list[type]]] = [
 
 @pytest.mark.parametrize(("answers", "expected", "asked"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_what_decides(answers: dict[str, Answer], expected: tuple[str, Source], asked: list[type]) -> None:
-    decision, questions = settled(**{"digest": known(E), **answers})
+    decision, questions = settled({"digest": known(E), **answers})
     assert (decision.digest, decision.source) == expected
     assert decision.action is Action.REWRITTEN
     assert decision.to == f"localhost:30081/team/app@{expected[0]}"
@@ -112,38 +114,38 @@ def test_what_decides(answers: dict[str, Answer], expected: tuple[str, Source], 
 
 
 def test_a_pin_needs_no_registry_even_for_a_cache_without_password() -> None:
-    decision, _ = settled(pin=pinned(), digest=DOWN)
+    decision, _ = settled({"pin": pinned(), "digest": DOWN})
     assert decision.to == f"localhost:30081/team/app@{D}"
 
 
 def test_a_hint_during_an_outage_is_not_believed() -> None:
-    decision, _ = settled(pin=pinned(hint=True), sibling=Absent(), digest=DOWN)
+    decision, _ = settled({"pin": pinned(hint=True), "sibling": Absent(), "digest": DOWN})
     assert (decision.action, decision.reason) == (Action.FAILED, Reason.UNAVAILABLE)
     assert any(note[0] is Reason.HINT_NOT_CONFIRMED for note in decision.trace)
 
 
 def test_the_trace_tells_what_was_passed_over() -> None:
     copy = (Reason.PIN_IGNORED, "5d4f.1800000000000", "it was not made for this object: a copy")
-    decision, _ = settled(pin=Absent(notes=(copy,)), sibling=UNREAD, digest=known(E))
+    decision, _ = settled({"pin": Absent(notes=(copy,)), "sibling": UNREAD, "digest": known(E)})
     told = [sentence(note) for note in decision.trace]
     assert "pin 5d4f.1800000000000 ignored: it was not made for this object: a copy" in told
     assert "ReplicaSet web-5d4f could not be read: the API server refuses the connection" in told
 
 
 def test_where_revisions_may_be_pinned_anew_the_pin_is_read_anew() -> None:
-    _, (ask, *_) = settled(rule=FRESH, pin=pinned())
+    _, (ask, *_) = settled({"pin": pinned()}, rule=FRESH)
     assert isinstance(ask, AskPin)
     assert ask.anew
 
 
 @pytest.mark.parametrize("pin", ["pod", "off"])
 def test_a_rule_may_want_each_pod_by_itself(pin: Any) -> None:
-    _, asked = settled(rule=msgspec.structs.replace(PRIVATE, pin=pin))
+    _, asked = settled({}, rule=msgspec.structs.replace(PRIVATE, pin=pin))
     assert [type(ask) for ask in asked] == [AskDigest]
 
 
 def test_a_bare_pod_is_resolved_by_itself() -> None:
-    _, asked = settled(subject=pod(None))
+    _, asked = settled({}, subject=pod(None))
     assert [type(ask) for ask in asked] == [AskDigest]
 
 

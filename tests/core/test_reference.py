@@ -8,11 +8,14 @@ import json
 import random
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.core.names import IMAGES
 from tests.parts import part
 from webhook.core.reference import (
     MAX_PATH,
@@ -24,6 +27,7 @@ from webhook.core.reference import (
     looks_like_host,
     parsed,
 )
+from webhook.core.targets import Place
 
 HEX = "1a3f5e7d9c1b3a5f7e9d1c3b5a7f9e1d3c5b7a9f1e3d5d7c9b1a3f5e7d9c1b3a"
 SHA256 = "sha256:" + "f" * 64
@@ -316,33 +320,15 @@ def test_knows_what_is_no_digest(text: str) -> None:
 
 # From here on: names made up, near the grammar.
 
-_label = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,6}[a-zA-Z0-9])?", fullmatch=True)
-_hosts = st.one_of(
-    st.just("localhost"),
-    st.builds(".".join, st.lists(_label, min_size=2, max_size=4)),
-    st.from_regex(r"\[[a-fA-F0-9]{0,4}:[a-fA-F0-9:]{1,9}\]", fullmatch=True),
-)
-_ports = st.one_of(st.just(""), st.integers(0, 99999).map(lambda port: f":{port}"))
-_parts = st.from_regex(r"[a-z0-9]{1,5}((\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}", fullmatch=True)
-_digests = st.sampled_from([("sha256", 64), ("sha384", 96), ("sha512", 128)]).flatmap(
-    lambda kind: st.text("0123456789abcdef", min_size=kind[1], max_size=kind[1]).map(lambda text: f"{kind[0]}:{text}")
-)
-_images = st.builds(
-    Reference,
-    st.builds(str.__add__, _hosts, _ports).filter(lambda host: host not in {"docker.io", "index.docker.io"}),
-    st.lists(_parts, min_size=1, max_size=4).map("/".join),
-    st.none() | st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}", fullmatch=True),
-    st.none() | _digests,
-)
 _near = st.text("aAzZ019._-:/@[]é \n", max_size=24)
 
 
-@given(_images)
+@given(IMAGES)
 def test_what_is_printed_reads_the_same(image: Reference) -> None:
     assert Reference.parse(str(image)) == image
 
 
-@given(_images, _images)
+@given(IMAGES, IMAGES)
 def test_what_is_moved_reads_as_the_place_it_was_moved_to(image: Reference, place: Reference) -> None:
     moved = image.moved_to(place.registry, place.path)
     again = Reference.parse(str(moved))
@@ -362,7 +348,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert image.digest is None or is_digest(image.digest)
 
 
-@given(_images, st.sampled_from(["\n", " ", "é", "\0", "\u2028"]), st.integers(0, 200))
+@given(IMAGES, st.sampled_from(["\n", " ", "é", "\0", "\u2028"]), st.integers(0, 200))
 def test_one_foreign_character_anywhere_spoils_a_name(image: Reference, foreign: str, at: int) -> None:
     text = str(image)
     assume(at <= len(text))
@@ -373,7 +359,16 @@ def test_one_foreign_character_anywhere_spoils_a_name(image: Reference, foreign:
 # And the judge: distribution/reference itself.
 
 
-def _made_up(count: int, seed: int) -> Iterator[str]:
+def unique(texts: Iterator[str]) -> Iterator[str]:
+    """Each text once."""
+    seen: set[str] = set()
+    for text in texts:
+        if text not in seen:
+            seen.add(text)
+            yield text
+
+
+def _made_up(seed: int) -> Iterator[str]:
     """Names near the grammar: pieces of real ones put together, then a few characters spoilt."""
     dice = random.Random(seed)
     hosts = [
@@ -386,7 +381,7 @@ def _made_up(count: int, seed: int) -> Iterator[str]:
     sound = ["", "", "", f"@{SHA256}", f"@{SHA384}", f"@{SHA512}"]
     digests = [*sound * 4, f"@{SHA256.upper()}", f"@{SHA256[:-1]}", "@md5:" + "f" * 32, "@", "@a+b.c:" + "f" * 64]
     junk = "aA0._-:/@[] \n\té%+"
-    for _ in range(count):
+    while True:
         path = "/".join(dice.choice(words) for _ in range(dice.choice((1, 1, 2, 3))))
         text = dice.choice(hosts) + path + dice.choice(tags) + dice.choice(digests)
         for _ in range(dice.choice((0, 0, 0, 0, 1, 2))):
@@ -415,13 +410,45 @@ def _read(text: str) -> Reference | None:
         return None
 
 
+FUZZED = 100_000
+TEMPLATES = [
+    "localhost:30081/{path}",
+    "localhost:30081/{repository}",
+    "eu.example.net/mirror/{path}",
+    "eu.example.net/{registry}/{path}",
+    "{registry}/cache/{path}",
+    "docker.io/{path}",
+    "index.docker.io/{path}",
+    "[::1]:5000/x-{path}",
+    "Mirror/{path}",
+    "mirror/{path}",
+    f"eu.example.net/{'long/' * 40}{{path}}",
+]
+
+
 @pytest.mark.parts
 def test_agrees_with_the_library_of_the_kubelet() -> None:
     rows = [*(row[0] for row in VALID), *(text for text in INVALID if len(text) < 4096)]
-    texts = list(dict.fromkeys([*rows, *_made_up(40_000, seed=20241124)]))
+    texts = list(dict.fromkeys([*rows, *islice(unique(_made_up(seed=20241124)), FUZZED)]))
     answers = [_expected(answer) for answer in _asked(texts)]
     assert [text for text, answer in zip(texts, answers, strict=True) if _read(text) != answer] == []
-    assert len(texts) >= 20_000
-    assert min(sum(answer is None for answer in answers), sum(answer is not None for answer in answers)) > 4_000
+    assert len(texts) >= FUZZED
+    assert min(sum(answer is None for answer in answers), sum(answer is not None for answer in answers)) > FUZZED / 10
     printed = [str(answer) for answer in answers if answer is not None]
     assert [str(_expected(answer)) for answer in _asked(printed)] == printed
+
+
+@pytest.mark.parts
+def test_what_is_written_for_a_target_is_the_same_place_to_the_library_of_the_kubelet() -> None:
+    images = [image for image in map(_read, islice(_made_up(seed=7), 8_000)) if image is not None]
+    placed = list(_placed(images))
+    assert len(placed) > 10_000
+    told = [_expected(answer) for answer in _asked([str(one) for one in placed])]
+    assert [(one, other) for one, other in zip(placed, told, strict=True) if one != other] == []
+
+
+def _placed(images: list[Reference]) -> Iterator[Reference]:
+    for image in images:
+        for template in TEMPLATES:
+            with suppress(BadReference):
+                yield Place(template).fill(image)

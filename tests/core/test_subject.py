@@ -127,6 +127,24 @@ def test_a_workload_has_one_name_over_all_its_rollouts(kind: str, metadata: dict
     assert workload_of(kind, msgspec.convert(metadata, Metadata)) == workload
 
 
+@pytest.mark.parametrize(
+    ("image", "problem"),
+    [
+        ("h_o.io/x", "'h_o.io' is no registry host"),
+        ("r.io/täg", "only ASCII characters may stand in an image name"),
+        ("r.io:99999/x", "r.io:99999 has a port that does not exist"),
+        ("r.io:0/x", "r.io:0 has a port that does not exist"),
+        ("[::1]:65536/x", "[::1]:65536 has a port that does not exist"),
+    ],
+    ids=["a host that containerd would guess", "letters", "port", "port 0", "port of an address"],
+)
+def test_a_name_that_nobody_can_pull_is_no_image_and_says_why(image: str, problem: str) -> None:
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "c", "image": image}]}}
+    ((_, subject),) = found(pod)
+    (slot,) = subject.slots
+    assert (slot.text, slot.image, slot.problem) == (image, None, problem)
+
+
 def test_the_table_of_places_and_the_decoded_shape_agree() -> None:
     lists = {field.encode_name for field in msgspec.structs.fields(PodSpec)} - {
         "imagePullSecrets",

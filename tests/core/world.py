@@ -7,6 +7,7 @@ from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskSta
 from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.ladder import settle
+from webhook.core.pinning import Pinning
 from webhook.core.plan import Step, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
@@ -48,7 +49,7 @@ def steps(document: dict[str, Any], *rules: Rule, namespace: str = "default") ->
     return plan(subject(document, namespace), RuleSet(rules), sealer=SEALER, milliseconds=NOON)
 
 
-def decide(step: Step, **answers: Answer) -> tuple[Decision, list[Ask]]:
+def decide(step: Step | Pinning, **answers: Answer) -> tuple[Decision, list[Ask]]:
     """Climb one ladder: `digest`, `pin`, `sibling`, `standing` and `held` answer; also what was asked, in order."""
     asked: list[Ask] = []
     ladder = settle(step)

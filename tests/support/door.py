@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -16,7 +17,7 @@ from webhook.core.manifest import ACCEPT
 from webhook.core.secret import Secret
 from webhook.outbound import Outbound
 
-PASSWORD: Final = "canary-of-the-password"
+LOGIN: Final = f"Basic {b64encode(b'reader:canary-of-the-password').decode()}"
 LIMIT: Final = 256 * 1024
 NOON: Final = 1_800_000_000.0
 """Fri, 15 Jan 2027 08:00:00 GMT."""
@@ -84,4 +85,4 @@ def server_context(certificate: trustme.LeafCert) -> ssl.SSLContext:
 def manifest(host: str, method: str = "GET", *, purpose: str = "manifest", scheme: str = "http") -> Request:
     """A request for a manifest that carries a password."""
     url = f"{scheme}://{host}/v2/{PATH}/manifests/stable"
-    return Request(method, url, purpose, ACCEPT, Secret(f"Basic {PASSWORD}"), limit=LIMIT)
+    return Request(method, url, purpose, ACCEPT, Secret(LOGIN), limit=LIMIT)

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from functools import cache
 
 from msgspec.structs import replace
 
@@ -73,5 +74,9 @@ def together(*faults: Fault) -> Fault:
 
 def bombed(asked: Asked, answer: Answer) -> Answer:
     """Little on the wire, much once it is unpacked."""
-    bomb = gzip.compress(b"\0" * (16 * 1024 * 1024))
-    return together(with_body(bomb), with_header("Content-Encoding", "gzip"))(asked, answer)
+    return together(with_body(_bomb()), with_header("Content-Encoding", "gzip"))(asked, answer)
+
+
+@cache
+def _bomb() -> bytes:
+    return gzip.compress(b"\0" * (16 * 1024 * 1024))

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -129,3 +130,12 @@ async def endless_patience(to: Sending, _answer: Answer) -> None:
 async def other_protocol(to: Sending, _answer: Answer) -> None:
     """Speaks something that is not HTTP."""
     await to.send(b"SSH-2.0-canary-of-the-upstream\r\n")
+
+
+async def drip(to: Sending, answer: Answer) -> None:
+    """Sends the body byte by byte, and takes its time."""
+    await to.send(answer.head)
+    for byte in answer.payload:
+        await to.send(bytes((byte,)))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(to.release.wait(), 0.02)

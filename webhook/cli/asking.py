@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from webhook import wiring
+from webhook.cli import common
 from webhook.cli.exits import Exit, Stop
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ async def asking(loaded: "Loaded", chosen: "Choices", *, offline: bool) -> Async
 
     try:
         async with wiring.laptop(
-            loaded, environ=os.environ, docker_config=chosen.docker_config, observe=observe
+            loaded,
+            environ=os.environ,
+            docker_config=chosen.docker_config,
+            observe=observe,
+            warn=common.say_registry_warning,
         ) as laptop:
             yield Asking(laptop, sent)
     except NoDockerConfig as bad:

@@ -162,3 +162,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
+def say_registry_warning(host: str, text: str) -> None:
+    """What a registry wants its users to read."""
+    say(f"moorage: {host} says: {text}")

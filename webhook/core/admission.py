@@ -380,7 +380,10 @@ def _keel_warnings(rollout: Rollout, decisions: Sequence[Decision]) -> list[str]
 
 
 def _refusal(refused: Sequence[Decision]) -> str:
-    return "; ".join(f"{one.slot.container}: {one.slot.text}: {sentence(one.trace[-1])}" for one in refused)[:1024]
+    return "; ".join(
+        f"{one.slot.container}: {one.slot.text} refused ({one.reason.value}): {sentence(one.trace[-1])}"
+        for one in refused
+    )[:1024]
 
 
 def seconds_allowed(query: str, budget: float) -> float:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from webhook.core.annotation import is_ours, key_of, read
-from webhook.core.ask import Absent, Ask, AskDigest, Fact, Known
+from webhook.core.ask import Absent, Ask, Fact, Known
 from webhook.core.manifest import INDEXES
 from webhook.core.notes import trouble_of
 from webhook.core.pins import PREFIX, Pinned, has_room, judge, needs_seal, written
@@ -23,6 +23,7 @@ from webhook.core.revision import Revision
 from webhook.core.rules import Rule, RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.subject import Slot, Subject
+from webhook.core.upstream import ask_upstreams
 
 
 class Verdict(StrEnum):
@@ -161,8 +162,7 @@ def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | N
 
 
 def _ask(step: Adoption, image: Reference) -> Generator[Ask, Fact, Fact]:
-    fact = yield AskDigest(step.rule.upstreams(image), step.living.subject.audience, step.since)
-    return fact
+    return (yield from ask_upstreams(step.rule, image, step.living.subject.audience, since=step.since))
 
 
 def _shown(step: Adoption, pod: Seen, now: Fact) -> Iterator[tuple[str, str, bool]]:

@@ -46,11 +46,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What came back. Header names are lower-case; a header that came twice has two values."""
+    """What came back. Header names are lower-case; a header that came twice has two values. `retry_after` are the
+    seconds that the server asks to wait."""
 
     status: int
     headers: Mapping[str, tuple[str, ...]] = {}
     body: bytes = b""
+    retry_after: float | None = None
 
     def header(self, name: str) -> str | None:
         """The one value of a header; None when it is absent or stands there more than once with different values."""
@@ -163,7 +165,7 @@ def fetch_token(need: NeedToken) -> Exchange:
         return answer
     if answer.status != 200:
         reason = Reason.UNAVAILABLE if answer.status >= 500 else Reason.ABSENT
-        return Trouble(reason, f"its token server answers {answer.status}")
+        return Trouble(reason, f"its token server answers {answer.status}", answer.retry_after)
     return read_token(answer.body)
 
 

@@ -5,16 +5,22 @@ that the upstream would have given the image to the Pod's own credentials.
 """
 
 from collections.abc import Generator
+from typing import Final
 
 import msgspec
 
-from webhook.core.ask import Ask, AskDigest, Fact, Known, NotAsked
+from webhook.core.ask import Ask, Fact, Known, NotAsked
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference
 from webhook.core.rules import Rule
 from webhook.core.subject import Slot, Subject
 from webhook.core.targets import Target
+from webhook.core.upstream import ask_upstreams
+
+MAX_ORIGINS: Final = 16
+"""Upstream images that are asked for before a name counts as written by hand: many rules may fill one cache, and one Pod
+must not make Moorage ask all their registries."""
 
 
 class Guarded(msgspec.Struct, frozen=True, gc=False):
@@ -37,8 +43,7 @@ def judge(step: Guarded) -> Generator[Ask, Fact, Decision]:
                 return _let_be(step, rule)
             why = "it carries no digest"
             continue
-        images = tuple(place.fill(origin) for place in rule.upstream)
-        fact = yield AskDigest(images, step.subject.audience)
+        fact = yield from ask_upstreams(rule, origin, step.subject.audience)
         if isinstance(fact, Known):
             return _let_be(step, rule)
         if isinstance(fact, NotAsked):

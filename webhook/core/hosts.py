@@ -27,7 +27,8 @@ class CredentialSource(msgspec.Struct, frozen=True):
 
 class Registry(msgspec.Struct, frozen=True):
     """How one host is reached. `listed` says that it stands literally in the configuration (not matched by `*`):
-    private addresses are fine only then. `ca` is PEM text, empty for the system's authorities."""
+    private addresses are fine only then. `ca` is PEM text, empty for the system's authorities. A `proxy_cache` may answer
+    404 to HEAD for what it has not fetched yet (harbor#13153)."""
 
     host: str
     credentials: tuple[CredentialSource, ...] = (CredentialSource("pod"), CredentialSource("anonymous"))
@@ -38,6 +39,7 @@ class Registry(msgspec.Struct, frozen=True):
     plain_http: bool = False
     allow_loopback: bool = False
     listed: bool = True
+    proxy_cache: bool = False
 
     @property
     def endpoint(self) -> str:

@@ -9,7 +9,6 @@ from webhook.core.annotation import source_of
 from webhook.core.ask import (
     Absent,
     Ask,
-    AskDigest,
     AskHeld,
     AskPin,
     AskSibling,
@@ -29,9 +28,12 @@ from webhook.core.reference import BadReference, Reference
 from webhook.core.siblings import selector_of
 from webhook.core.subject import Owner
 from webhook.core.targets import Target
+from webhook.core.upstream import ask_upstreams
 
 Asking = Generator[Ask, Fact, Decision]
 
+_RESOLVED = frozenset({Source.PIN, Source.SIBLING, Source.FRESH, Source.CACHED, Source.STALE})
+"""Where a digest comes from that an upstream gave to credentials of this namespace."""
 _REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
 
 
@@ -65,7 +67,7 @@ def settle(step: Step | Pinning) -> Asking:
 
 
 def _settle(step: Settle) -> Asking:
-    if step.rule.write == "tag":
+    if step.rule.write == "tag" and step.image.digest is None:
         return (yield from _place(step, step.image, None))
     found = yield from _find(step)
     if isinstance(found, Decision):
@@ -83,8 +85,7 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
         return Found(image.digest, Source.GIVEN, False, ((Reason.GIVEN,),))
     if step.locked:
         return Found(step.locked, Source.LOCKED, False, ((Reason.LOCKED, step.slot.text, step.locked),))
-    if step.prior is not None:
-        source = source_of(step.prior)
+    if step.prior is not None and (source := source_of(step.prior)) in _RESOLVED:
         note = _found_note(step.slot.text, step.prior.digest, source, "our seal")
         return Found(step.prior.digest, source, True, (note,), step.prior.at)
     notes: list[Note] = []
@@ -93,7 +94,7 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
         found = yield from _of_rollout(step, owner, notes)
         if found is not None:
             return found
-    fact = yield AskDigest(step.rule.upstreams(image), step.subject.audience, step.since)
+    fact = yield from ask_upstreams(step.rule, image, step.subject.audience, since=step.since)
     if isinstance(fact, Known):
         return _from_upstream(step, fact, notes)
     return _unresolved(step, fact, notes)
@@ -196,7 +197,7 @@ def _stay(
 
 def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
     """Ask the upstream to confirm a digest that it did not name itself; None when it does, else why not."""
-    fact = yield AskDigest(step.rule.upstreams(image), step.subject.audience)
+    fact = yield from ask_upstreams(step.rule, image, step.subject.audience)
     match fact:
         case Known():
             return None
@@ -224,7 +225,10 @@ def _doubts(step: Settle, target: Target, place: Reference, image: Reference) ->
         if isinstance(fact, Failed | Absent):
             return (Reason.TARGET_UNHEALTHY, target.name)
     if target.verify is not None and image.digest is not None:
-        asked = target.verify.at.fill(image) if target.verify.at is not None else place
+        try:
+            asked = target.verify.at.fill(image) if target.verify.at is not None else place
+        except BadReference as bad:
+            return (Reason.PATH_NOT_SERVED, target.name, bad.why)
         held = yield AskHeld(target.name, asked, step.subject.audience, target.verify.platforms, target.verify.scheme)
         match held:
             case Absent():

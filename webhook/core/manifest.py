@@ -23,10 +23,14 @@ KNOWN_TYPES: Final = INDEXES | {OCI_MANIFEST, DOCKER_MANIFEST}
 ACCEPT: Final = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}"
 """One line: servers that read only the first Accept line answer 406 to several (distribution#4596)."""
 MANIFEST_BODY: Final = 4 * 1024 * 1024
+MAX_PARTS: Final = 20_000
+"""JSON objects in a document: an image has at most some hundreds, and each becomes one of ours."""
+_USUAL_VARIANT: Final = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 # What servers of plain files call every file; only these leave it to the document to name its type.
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"})
 _LENGTH = re.compile(r"0*[1-9][0-9]*", re.ASCII)
 _DIGEST_HEADER = "docker-content-digest"
+_NULL = msgspec.Raw(b"null")
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -46,6 +50,14 @@ class Platform(msgspec.Struct):
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
+    def is_meant_by(self, text: str) -> bool:
+        """Whether a person who writes `linux/arm64` means this one: some indexes name the variant that is meant anyway
+        (containerd/platforms, normalizeArch)."""
+        system, _, rest = text.partition("/")
+        architecture, _, variant = rest.partition("/")
+        usual = _USUAL_VARIANT.get(architecture, "")
+        return self.os == system and self.architecture == architecture and (self.variant or usual) == (variant or usual)
+
 
 class Child(msgspec.Struct):
     """One entry of an index."""
@@ -64,7 +76,7 @@ class _Document(msgspec.Struct, rename="camel"):
     manifests: list[Child] | None = None
     config: _Blob | None = None
     layers: list[_Blob] | None = None
-    fs_layers: list[object] | None = None
+    fs_layers: msgspec.Raw = _NULL
 
 
 def media_type_of(response: Response) -> str:
@@ -112,6 +124,13 @@ class Contents(msgspec.Struct, frozen=True):
     children: tuple[Child, ...] = ()
     config: str = ""
 
+    def child_for(self, platform: str) -> str:
+        """The digest of the child for a platform, written as `linux/arm64`; empty when there is none."""
+        for child in self.children:
+            if child.platform is not None and child.platform.is_meant_by(platform) and is_digest(child.digest):
+                return child.digest
+        return ""
+
 
 def contents_of(response: Response) -> Contents | Trouble:
     """What a manifest lists."""
@@ -133,12 +152,14 @@ def platform_of(body: bytes, wanted: str) -> Platform | Trouble:
 
 
 def _read(response: Response) -> _Document | Trouble:
+    if response.body.count(b"{") > MAX_PARTS:
+        return _bad("it answers with a document of more parts than an image has")
     try:
         document = msgspec.json.decode(response.body, type=_Document)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _bad("it answers with something that is no manifest")
     stated = media_type_of(response)
-    if document.schema_version != 2 or document.fs_layers is not None:
+    if document.schema_version != 2 or document.fs_layers != _NULL:
         return _bad("it answers with a schema 1 manifest or something that is none")
     if document.manifests is not None and (document.layers is not None or document.config is not None):
         return _bad("it answers with a document that is both an index and an image")

@@ -15,7 +15,7 @@ def trouble_of(image: Reference, fact: Fact) -> tuple[Reason, Note]:
     """Why a fact is no digest."""
     match fact:
         case Failed():
-            return fact.reason, (fact.reason, fact.what or image.repository, fact.detail)
+            return fact.reason, (fact.reason, fact.what or image.repository, fact.detail or "no usable answer")
         case Absent():
             return Reason.ABSENT, (Reason.ABSENT, fact.what or str(image))
         case NotAsked():

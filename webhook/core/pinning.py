@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Mapping
 
 import msgspec
 
-from webhook.core.ask import Ask, AskDigest, Fact, Failed, Known
+from webhook.core.ask import Ask, Fact, Failed, Known
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.notes import found_note, trouble_of
 from webhook.core.pins import Pinned, has_room, judge
@@ -16,6 +16,7 @@ from webhook.core.rollout import Event, Rollout
 from webhook.core.rules import Rule, RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.subject import Slot, Subject
+from webhook.core.upstream import ask_upstreams
 
 
 class Pinning(msgspec.Struct, frozen=True, gc=False):
@@ -106,10 +107,10 @@ def pin(step: Pinning) -> Generator[Ask, Fact, Decision]:
 def _ask(step: Pinning, notes: list[Note]) -> Generator[Ask, Fact, Fact]:
     """What the upstream says now. Where Keel has seen another digest it is asked once more: an answer may have been on
     its way before the push, and the replicas of a registry may differ."""
-    images, audience = step.rule.upstreams(step.image), step.subject.audience
-    fact = _fresh(step.image, (yield AskDigest(images, audience, step.since)))
+    rule, image, audience = step.rule, step.image, step.subject.audience
+    fact = _fresh(image, (yield from ask_upstreams(rule, image, audience, since=step.since)))
     if step.keel and isinstance(fact, Known) and fact.digest != step.keel:
-        again = _fresh(step.image, (yield AskDigest(images, audience, anew=True)))
+        again = _fresh(image, (yield from ask_upstreams(rule, image, audience, anew=True)))
         fact = again if isinstance(again, Known) else fact
         if fact.digest != step.keel:
             notes.append((Reason.KEEL_DIFFERS, step.keel, fact.digest))

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 
 import msgspec
 
 from webhook.core.annotation import FRESH_FOR, NOTHING, Entry, Images, is_ours, key_of, owner_of, read
 from webhook.core.decision import Action, Decision
-from webhook.core.guard import Guarded
+from webhook.core.guard import MAX_ORIGINS, Guarded
 from webhook.core.reason import Reason, Trace
 from webhook.core.reference import BadReference, Reference, parsed
 from webhook.core.rules import Rule, RuleSet
@@ -139,7 +140,8 @@ def _guard_or(slot: Slot, subject: Subject, rules: RuleSet, otherwise: Reason) -
         trace: Trace = ((Reason.PLACED, target.name),) if target is not None else ((otherwise,),)
         name = target.name if target is not None else ""
         return Keep(Decision(slot, Action.UNCHANGED, otherwise, target=name, trace=trace))
-    return Guarded(slot, slot.image, target, subject, tuple(_origins(slot, slot.image, subject, rules)))
+    origins = tuple(islice(_origins(slot, slot.image, subject, rules), MAX_ORIGINS))
+    return Guarded(slot, slot.image, target, subject, origins)
 
 
 def _origins(slot: Slot, image: Reference, subject: Subject, rules: RuleSet) -> Iterator[tuple[Rule, Reference]]:

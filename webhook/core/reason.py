@@ -112,11 +112,24 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.CHILD_OF_INDEX: "The digest is of one platform, and the tag names an index: `adopt` never pins to it.",
 }
 
+UNRESOLVED: Final = (
+    Reason.THROTTLED,
+    Reason.UNAVAILABLE,
+    Reason.OUT_OF_TIME,
+    Reason.BAD_REGISTRY,
+    Reason.BUSY,
+    Reason.LOGIN_REFUSED,
+    Reason.HOST_NOT_LISTED,
+    Reason.ADDRESS_REFUSED,
+)
+"""An upstream was to be asked and gave no usable answer. Their sentence says so: a Pod's author who reads only "timed
+out" looks for the fault in the kubelet's pull (knative/serving#5410)."""
+
 SENTENCE: Final[dict[Reason, str]] = {
     Reason.RULE_MATCHED: "rule {0} matches",
     Reason.RULE_PASSED_OVER: "rule {0} passed over: {1} does not match",
     Reason.DIGEST_FOUND: "{0} is {1}: {2} from {3}, credential {4}, {5:.0f} ms",
-    Reason.STALE: "{0} could not be asked ({1}); its answer of {2:.0f} s ago is used",
+    Reason.STALE: "digest resolution: {0} could not be asked ({1}); its answer of {2:.0f} s ago is used",
     Reason.GIVEN: "the digest stands in the image",
     Reason.LOCKED: "{0} is locked to {1}",
     Reason.TAG_KEPT: "the rule writes tags; nothing is resolved",
@@ -130,7 +143,8 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.TARGET_UNHEALTHY: "target {0} passed over: not healthy",
     Reason.TARGET_LACKS_DIGEST: "target {0} passed over: it does not hold the digest",
     Reason.TARGET_NOT_ASKED: "target {0} passed over: it could not be asked ({1})",
-    Reason.ABSENT: "{0}: not found, or not for these credentials",
+    Reason.ABSENT: "digest resolution: {0} not found, or not for these credentials",
+    **dict.fromkeys(UNRESOLVED, "digest resolution at {0}: {1}"),
     Reason.PIN_WRITTEN: "{0} is pinned to {1} for this rollout",
     Reason.PIN_KEPT: "{0} stays pinned to {1}",
     Reason.TAG_MOVED: "{0} stays pinned to {1}; the tag names {2} now",

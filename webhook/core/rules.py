@@ -10,7 +10,7 @@ from webhook.core.globs import Globs
 from webhook.core.reason import Note, Reason, Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import TEMPLATES, Slot, Subject
-from webhook.core.targets import Place, Target
+from webhook.core.targets import Place, Target, places_of
 
 EVERYTHING = Globs(("*",))
 NO_LABELS: Mapping[str, str] = {}
@@ -67,8 +67,8 @@ class Rule(msgspec.Struct, frozen=True):
         return None if not hosts or any("*" in host or "?" in host for host in hosts) else tuple(dict.fromkeys(hosts))
 
     def upstreams(self, image: Reference) -> tuple[Reference, ...]:
-        """The image at each registry that is asked for it, in order."""
-        return (image,) if self.upstream == UPSTREAM_ITSELF else tuple([place.fill(image) for place in self.upstream])
+        """The image at each registry that is asked for it, in order; those left out where it can have no name."""
+        return (image,) if self.upstream == UPSTREAM_ITSELF else places_of(self.upstream, image)
 
     def failing_key(self, image: Reference, namespace: str, container: str, labels: Mapping[str, str]) -> str | None:
         """The first key of the rule, after `images`, that does not fit; None when all do."""

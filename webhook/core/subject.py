@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from webhook.core.reference import BadReference, Reference, parsed
+from webhook.core.reference import BadReference, Reference, is_dialable, parsed
 
 IMAGE_FIELDS: Final = (
     ("containers", ("image",)),
@@ -189,6 +189,8 @@ def _slot(pointer: str, field: str, container: str, text: str) -> Slot:
     image = parsed(text)
     if isinstance(image, BadReference):
         return Slot(pointer, field, container, text, None, image.why)
+    if not is_dialable(image.registry):
+        return Slot(pointer, field, container, text, None, f"{image.registry} has a port that does not exist")
     return Slot(pointer, field, container, text, image)
 
 

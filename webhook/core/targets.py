@@ -13,6 +13,13 @@ from webhook.core.reference import BadReference, Reference, parsed
 
 PLACEHOLDERS = ("registry", "path", "repository")
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_]+)\}")
+_LOOPBACK = "localhost"
+# As /etc/hosts of the distributions has them; all names below localhost are it too (RFC 6761, section 6.3).
+_LOOPBACK_NAMES = frozenset(
+    {_LOOPBACK, "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
+)
+_NUMBER = re.compile(r"[0-9]{1,16}|0x[0-9a-f]{1,16}", re.ASCII)
+_MAX_PORT_DIGITS = 16
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -73,6 +80,17 @@ class Place(msgspec.Struct, frozen=True):
     def unknown_placeholders(self) -> list[str]:
         """Names in braces that are no placeholder: variables that were not filled."""
         return [name for name in _PLACEHOLDER.findall(self.template) if name not in PLACEHOLDERS]
+
+
+def places_of(places: Iterable[Place], image: Reference) -> tuple[Reference, ...]:
+    """The image at each of these places that can have it: behind a prefix a long path may be none any more."""
+    found = []
+    for place in places:
+        try:
+            found.append(place.fill(image))
+        except BadReference:
+            continue
+    return tuple(found)
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -150,21 +168,47 @@ def _split_port(host: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=1024)
+def _meant(host: str) -> tuple[str, int]:
+    """What a dialler makes of a host: one name for all spellings of loopback, and the port as a number. Names know no
+    case, and a port knows no leading nought."""
+    name, port = _split_port(host)
+    is_loopback = _is_loopback(host)
+    usual = 80 if is_loopback else 443  # containerd speaks plain HTTP to loopback only
+    return _LOOPBACK if is_loopback else name.lower(), int(port[-_MAX_PORT_DIGITS:]) if port else usual
+
+
 def _is_loopback(host: str) -> bool:
     """Whether a dialler ends at the node itself: any spelling of loopback, and the unspecified address, which Linux
     takes for it."""
     name = _split_port(host)[0].lower()
-    if name == "localhost" or name.startswith("127."):
+    if name in _LOOPBACK_NAMES or name.endswith(f".{_LOOPBACK}"):
         return True
+    number = _number(name)
+    if number is not None:
+        return number == 0 or number >> 24 == 127
     try:
-        address = ip_address(int(name) if name.isdigit() else name.strip("[]"))
+        address = ip_address(name.strip("[]"))
     except ValueError:
         return False
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return (mapped or address).is_loopback or address.is_unspecified
 
 
+def _number(name: str) -> int | None:
+    """The IPv4 address that inet_aton(3) reads from one to four numbers, decimal, octal or hexadecimal; None when it is
+    none."""
+    parts = name.split(".")
+    if len(parts) > 4 or not all(map(_NUMBER.fullmatch, parts)):
+        return None
+    try:
+        numbers = [int(part, 16 if part[:2] == "0x" else 8 if part[0] == "0" else 10) for part in parts]
+    except ValueError:
+        return None
+    *bytes_, rest = numbers
+    if any(byte > 255 for byte in bytes_) or rest >= 256 ** (5 - len(parts)):
+        return None
+    return sum(byte << 24 - 8 * index for index, byte in enumerate(bytes_)) + rest
+
+
 def _same_host(one: str, other: str) -> bool:
-    if one == other:
-        return True
-    return _is_loopback(one) and _is_loopback(other) and _split_port(one)[1] == _split_port(other)[1]
+    return one == other or _meant(one) == _meant(other)

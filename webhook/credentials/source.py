@@ -1,6 +1,7 @@
 """Which credentials to try for an image and in which order: those that the configuration grants to the asker."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -104,7 +105,8 @@ class Credentials:
         entries: int = 10_000,
     ) -> None:
         self._registries = registries
-        self._key = key
+        # Most repositories of a registry share their candidates.
+        self._seal = lru_cache(maxsize=1024)(lambda ordered: candidates(ordered, key))
         self._providers = dict(providers or {})
         self._files = {path: OperatorFile(Path(path)) for path in _files(registries)}
         self._entries = entries
@@ -170,7 +172,7 @@ class Credentials:
         return settled
 
     def _sealed(self, found: Iterable[Credential]) -> Candidates:
-        return candidates(_once_each(found), self._key)
+        return self._seal(tuple(_once_each(found)))
 
 
 def _given(source: CredentialSource) -> tuple[Credential, ...]:
