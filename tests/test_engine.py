@@ -12,7 +12,7 @@ from tests.core.test_admission import answer as pure_answer
 from tests.core.test_admission import checked, patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
 from webhook.core.admission import BadReview, Review
-from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, NotAsked, Oracle
+from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, NotAsked, Oracle
 from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
@@ -69,6 +69,7 @@ def engine(
     oracles: dict[type, Oracle] = {
         AskDigest: digests,
         AskPin: pins or Unasked(Reason.NO_CLUSTER),
+        AskSibling: Unasked(Reason.NO_CLUSTER),
         AskStanding: Unasked(Reason.NO_CLUSTER),
         AskHeld: Unasked(Reason.OFFLINE),
     }
@@ -137,7 +138,9 @@ class Moving(Scripted):
 async def test_an_image_has_one_digest_in_a_review_also_when_one_slot_had_to_wait_for_something_else() -> None:
     """The first container's rollout is asked for its pin meanwhile, the second one's digest is there at once."""
     owned = {
-        "ownerReferences": [{"kind": "ReplicaSet", "name": "app-7d9", "uid": "u1", "controller": True}],
+        "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "app-7d9", "uid": "u1", "controller": True}
+        ],
         "labels": {"pod-template-hash": "7d9"},
     }
     rollout = replace(PRIVATE, name="rollout", containers=Globs(("c0",)))

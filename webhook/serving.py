@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
 
 import msgspec
 
@@ -17,10 +17,7 @@ from webhook.reload import watch
 from webhook.server import Listen, Server
 from webhook.telemetry import Log, Telemetry
 from webhook.tls import BadCertificate, Pair, read, self_signed, utc_now
-from webhook.wiring import Assembly, Cluster, sealer_from
-
-IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
-"""The kubelet sets it in every Pod."""
+from webhook.wiring import IN_CLUSTER, Assembly, Cluster, sealer_from
 
 
 class Options(msgspec.Struct, frozen=True):

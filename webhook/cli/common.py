@@ -46,6 +46,13 @@ DockerConfig = Annotated[
         "--docker-config", metavar="FILE", help="Logins (else $DOCKER_CONFIG, ~/.docker, podman's auth file)."
     ),
 ]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        "--kubeconfig", metavar="FILE", help="The cluster (else that of this Pod, $KUBECONFIG, ~/.kube/config)."
+    ),
+]
+Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="A context of the kubeconfig.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say why, and what was sent, on stderr.")]
 
 

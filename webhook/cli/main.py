@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from webhook import __version__
+from webhook.cli.adopt import adopt
 from webhook.cli.check import check
 from webhook.cli.common import put, say
 from webhook.cli.completion import VARIABLE, completion
@@ -29,7 +30,7 @@ app = typer.Typer(
     help="Pins floating image tags to upstream digests and points Pods at the nearest copy.",
     epilog="Exit codes: " + ", ".join(f"{code.value} {MEANING[code]}" for code in Exit),
 )
-for command in (check, explain, resolve, serve, demo, version, completion):
+for command in (check, explain, resolve, adopt, serve, demo, version, completion):
     app.command()(command)
 app.add_typer(config, name="config")
 

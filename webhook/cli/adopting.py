@@ -1,0 +1,139 @@
+"""The work of `moorage adopt`: look at living rollouts, show what there is to do, and do it where that was asked for."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from webhook import wiring
+from webhook.adopter import Adopter, Report, survey, told
+from webhook.cli import common
+from webhook.cli.exits import Exit, Stop
+from webhook.cli.forms.plain import aligned
+from webhook.core.adoption import WRITES, Adopted, Verdict
+from webhook.kube import Kube, ListBroke, NoCluster
+
+if TYPE_CHECKING:
+    from webhook.config import Loaded
+
+OPEN: Final = frozenset({Verdict.GONE, Verdict.DISAGREE, Verdict.UNKNOWN})
+"""What stays for a person to look at."""
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What was asked for. `interval` in seconds."""
+
+    namespace: str
+    yes: bool
+    watch: bool
+    newest: bool
+    interval: float
+    as_json: bool
+    kubeconfig: Path | None
+    context: str | None
+    seal_key_file: Path | None
+    ops_listen: str
+    lease_namespace: str
+
+
+def run(wanted: Wanted, chosen: common.Choices) -> Exit:
+    """Look, print, write, and give the exit code."""
+    loaded = common.load(chosen)
+    kube = connect(wanted)
+    try:
+        if wanted.watch:
+            raise NotImplementedError
+        reports = asyncio.run(_once(wanted, loaded, chosen, kube))
+    except ListBroke as broke:
+        raise Stop(Exit.UNASKED, f"{broke}; is the account allowed to list it?") from None
+    finally:
+        kube.close()
+    common.put(common.pretty(_data(reports)) if wanted.as_json else _table(reports))
+    _summarise(reports, wanted)
+    return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
+
+
+def connect(wanted: Wanted) -> Kube:
+    """The cluster.
+
+    Raises:
+        Stop: there is none.
+    """
+    inside = wanted.kubeconfig is None and wanted.context is None and wiring.IN_CLUSTER in os.environ
+    try:
+        return Kube.connect(wanted.kubeconfig, context=wanted.context, in_cluster=inside)
+    except NoCluster as none:
+        raise Stop(Exit.USAGE, str(none)) from None
+
+
+async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
+    sealer = wiring.sealer_from(wanted.seal_key_file)
+    async with wiring.laptop(
+        loaded,
+        environ=os.environ,
+        docker_config=chosen.docker_config,
+        warn=common.say_registry_warning,
+    ) as laptop:
+        adopter = Adopter(
+            kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
+        )
+        reports = await adopter.look(await survey(kube, wanted.namespace), newest=wanted.newest)
+        return [await adopter.write(report) for report in reports] if wanted.yes else reports
+
+
+def _table(reports: Sequence[Report]) -> str:
+    rows = [["NAMESPACE", "REVISION", "IMAGE", "VERDICT", "DIGEST", "FROM"]]
+    for report in reports:
+        revision = report.living.revision
+        for one in report.adopted:
+            name = f"{revision.kind}/{revision.name}"
+            rows.append([revision.namespace, name, one.name, one.verdict.value, one.digest or "-", one.source or "-"])
+    return aligned(rows)
+
+
+def _data(reports: Sequence[Report]) -> dict[str, Any]:
+    items = [
+        {
+            "kind": report.living.revision.kind,
+            "namespace": report.living.revision.namespace,
+            "name": report.living.revision.name,
+            "images": [_image(one) for one in report.adopted],
+            "trouble": report.trouble or None,
+        }
+        for report in reports
+    ]
+    return {"apiVersion": "moorage.dev/v1alpha1", "kind": "AdoptResult", "items": items}
+
+
+def _image(one: Adopted) -> dict[str, Any]:
+    return {
+        "image": one.name,
+        "rule": one.rule,
+        "verdict": one.verdict.value,
+        "digest": one.digest or None,
+        "before": one.before or None,
+        "source": one.source or None,
+        "why": told(one) or None,
+    }
+
+
+def _summarise(reports: Sequence[Report], wanted: Wanted) -> None:
+    every = [one for report in reports for one in report.adopted]
+    for report in reports:
+        name = f"{report.living.revision.namespace}/{report.living.revision.name}"
+        if report.trouble:
+            common.say(f"moorage: {name}: {report.trouble}")
+        for one in report.adopted:
+            if one.verdict in OPEN:
+                common.say(f"{name}: {one.name} {one.verdict.value}{f': {told(one)}' if one.notes else ''}")
+    count = sum(one.verdict in WRITES for one in every)
+    done = "written" if wanted.yes else "to be written; --yes writes"
+    common.say(f"{len(reports)} revisions, {len(every)} images: {count} {done}")
+    if wanted.seal_key_file is None and wanted.yes and count:
+        common.say(
+            "warning: without --seal-key-file nobody else knows the seal: the webhook asks the registry before it "
+            "believes these pins"
+        )
