@@ -89,10 +89,10 @@ def test_kubectl_shows_the_warning_of_a_registry_that_is_down(
     assert images_of(namespace.get("Pod", "app")) == [image]
 
 
-# Three drains of a second each, one after the other, and three starts of Python.
+# Three drains of two seconds each, one after the other, and three starts of Python.
 def test_a_rolling_restart_loses_no_call(namespace: Namespace, upstream: Upstream, webhooks: Start) -> None:
     digest = upstream.push("team/app", "stable")
-    started = webhooks(3, configuration(upstream.host))
+    started = webhooks(3, configuration(upstream.host), drain="2s")
     asked = pod("app", upstream.image("team/app", "stable"))
     finished = Event()
 
