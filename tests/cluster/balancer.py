@@ -13,6 +13,7 @@ import msgspec
 from tests.cluster.real.processes import Processes, StartFailed
 from tests.support.ports import lasting_ports
 
+# A process that is about to end is known to be so after 0.4 s at most: Kubernetes is no quicker.
 _COMMON: Final = """\
 global
   stats socket ipv4@127.0.0.1:{stats} level admin
@@ -24,7 +25,8 @@ defaults
   timeout client 1h
   timeout server 1h
   timeout check 2s
-  default-server check inter 100ms fall 1 rise 1
+  retries 0
+  default-server check inter 400ms fall 1 rise 1
 """
 
 # As kube-proxy does: a connection stays with its process, and none is tried again elsewhere.

@@ -134,6 +134,7 @@ def greeting(upstream: str) -> str:
 def _restart(started: Webhooks) -> None:
     for one in started:
         started.restart(one)
+        sys.stderr.write(f"{one.name} is back\n")
 
 
 def main() -> None:

@@ -75,7 +75,13 @@ class Webhook:
         command = ending_with_us(*self._command)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, env=self._environ
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environ,
+                start_new_session=True,  # Ctrl-C is for the run, which ends them itself
             )
 
     def await_ready(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts import PARTS, Joined, MissingPart, Module, Source, cache, part, place
+from tests.parts import PARTS, Joined, MissingPart, Module, Source, cache, debian, part, place
 from tests.parts.__main__ import main
 from tests.parts.golang import version_of
 
@@ -67,3 +67,11 @@ def test_kubernetes_says_the_version_that_it_is_built_from() -> None:
 
 def test_a_go_that_does_not_run_counts_as_none(tmp_path: Path) -> None:
     assert version_of(tmp_path / "go") is None
+
+
+def test_packages_are_named_where_they_cannot_be_installed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert debian.main() == 1
+    assert "this is no Debian; install the same programs by other means: containerd," in capfd.readouterr().err

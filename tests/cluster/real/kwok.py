@@ -37,6 +37,8 @@ def playing(api: Api, kubeconfig: Path, logs: Path, *nodes: dict[str, Any]) -> I
             f"--config={part('kwok-stages')}",
             f"--config={_STAGES}",
             "--server-address=127.0.0.1:0",
+            # Without leases its nodes count as lost for some seconds of each minute, and their Pods as not ready.
+            "--node-lease-duration-seconds=40",
         )
         for node in nodes:
             api.create(node)
