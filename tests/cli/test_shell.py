@@ -38,6 +38,12 @@ def test_what_cannot_be_written_is_no_success(shell: Shell) -> None:
     assert done.stderr == "moorage: standard output cannot be written: No space left on device\n"
 
 
+def test_a_closed_standard_output_is_said(shell: Shell) -> None:
+    command = ["sh", "-c", 'exec "$0" -c "$1" version >&-', sys.executable, START]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env={"PYTHONPATH": TOP})
+    assert (done.returncode, done.stderr) == (2, "moorage: standard output is closed\n")
+
+
 def test_a_reader_that_leaves_is_no_error(shell: Shell) -> None:
     pods = "\n---\n".join(
         f"apiVersion: v1\nkind: Pod\nmetadata: {{name: p{number}}}\nspec: {{containers: [{{name: a, image: nginx}}]}}"
