@@ -14,20 +14,34 @@ from tests.cli.conftest import START, TOP, Shell, started
 from webhook import __version__
 from webhook.cli.main import app
 
+ENDS = [
+    ("all is well", ["version"], 0),
+    ("all is well, and said so", ["check", "--offline", "-o", "json", "pod.yaml"], 0),
+    ("refused", ["check", "--offline", "hand.yaml"], 4),
+]
 
-@pytest.mark.parametrize("words", [["version"], ["check", "--offline", "-o", "json", "pod.yaml"]], ids=" ".join)
-def test_a_reader_that_left_before_is_no_error_either(shell: Shell, words: list[str]) -> None:
-    shell.write("pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: nginx}]}\n")
+
+@pytest.mark.parametrize(("words", "code"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS])
+@pytest.mark.parametrize("gone", ["stdout", "stderr", "both"])
+def test_a_reader_that_left_changes_nothing_of_how_it_ends(
+    shell: Shell, words: list[str], code: int, gone: str
+) -> None:
+    pod = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: IMAGE}]}\n"
+    shell.write("pod.yaml", pod.replace("IMAGE", "nginx"))
+    shell.write("hand.yaml", pod.replace("IMAGE", "'localhost:30081/x'"))
     with started(*words) as child:
         assert child.stdout is not None
         assert child.stderr is not None
-        child.stdout.close()
-        told = child.stderr.read()
-    assert child.returncode == 0
-    assert told == ""
+        if gone in {"stdout", "both"}:
+            child.stdout.close()
+        if gone in {"stderr", "both"}:
+            child.stderr.close()
+        told = "" if child.stderr.closed else child.stderr.read()
+    assert child.returncode == code
+    assert "Traceback" not in told
+    assert "Broken" not in told
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_what_cannot_be_written_is_no_success(shell: Shell) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-c", START, "version"]
