@@ -294,7 +294,7 @@ INNER = st.recursive(
 RULES = st.lists(st.dictionaries(KEYS, INNER, max_size=5) | INNER, max_size=3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     top=st.dictionaries(KEYS, INNER, max_size=4),
     rules=RULES,
