@@ -1,8 +1,11 @@
 """Every kind of mistake, with its place and its words. `§` marks where the mistake stands."""
 
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from webhook.config import BadConfiguration, load
 
@@ -99,6 +102,9 @@ MISTAKES = {
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
     "authorities cut short": (HEAD + RULE + "registries: {r.io: {ca: §cut.pem}}\n", 'registries["r.io"].ca: cut.pem holds no certificate in PEM form'),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
+    "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
+    "lock with a name that no file has": (HEAD + RULE + 'digests: §"\\0"\n', "digests: the name of a file is wanted"),
+    "login with a name that no file has": (HEAD + RULE + 'registries: {r.io: {credentials: [{file: §"\\0"}]}}\n', 'registries["r.io"].credentials[0].file: the name of a file is wanted'),
     "lock that is not there": (HEAD + RULE + "digests: §nope.yaml\n", "digests: nope.yaml cannot be read: No such file or directory"),
     "duration without unit": (HEAD + RULE + "resolving: {fresh: §30}\n", 'resolving.fresh: "30" is no duration; write it as 500ms, 4s, 5m or 24h (did you mean "30s"?)'),
     "duration in days": (HEAD + RULE + "resolving: {stale: §1d}\n", 'resolving.stale: "1d" is no duration; write it as 500ms, 4s, 5m or 24h'),
@@ -266,3 +272,52 @@ def test_warns_of_variables_that_nothing_asks_for(tmp_path: Path) -> None:
     assert warning.endswith(
         '--set regoin: nothing in the configuration asks for this variable (did you mean "region"?)'
     )
+
+
+KEYS = st.sampled_from(
+    ["apiVersion", "kind", "vars", "registries", "targets", "rules", "templates", "digests", "defaults", "resolving", "name",
+     "images", "tags", "namespaces", "containers", "upstream", "podSelector", "matchLabels", "matchExpressions", "pin", "write",
+     "percent", "image", "paths", "verify", "at", "platforms", "health", "url", "from", "map", "value", "credentials", "file",
+     "proxy", "ca", "realms", "maxInFlight", "plainHTTP", "fresh", "budget", "r.io", "t"]
+)  # fmt: skip
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["r.io/**", "t", "r.io", "{path}", "t.io/{path}", "{registry}", "30s", "50%", "!x", "**", "[", "not.pem", ".", "off", "digest", "http://p:1", "\0"])
+    | st.text(max_size=5)
+)  # fmt: skip
+INNER = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=12
+)
+RULES = st.lists(st.dictionaries(KEYS, INNER, max_size=5) | INNER, max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    top=st.dictionaries(KEYS, INNER, max_size=4),
+    rules=RULES,
+    targets=st.dictionaries(
+        st.sampled_from(["t", "u", ""]), st.dictionaries(KEYS, INNER, max_size=4) | INNER, max_size=2
+    ),
+    registries=st.dictionaries(
+        st.sampled_from(["r.io", "*.io", "x/y"]), st.dictionaries(KEYS, INNER, max_size=4) | INNER, max_size=2
+    ),
+)
+def test_no_configuration_is_a_fault_of_ours(
+    tmp_path_factory: pytest.TempPathFactory,
+    top: dict[str, object],
+    rules: list[object],
+    targets: dict[str, object],
+    registries: dict[str, object],
+) -> None:
+    whole = {"apiVersion": "moorage.dev/v1alpha1", "kind": "Configuration", "rules": rules, "targets": targets, "registries": registries, **top}  # fmt: skip
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_text(json.dumps(whole))
+    try:
+        load(path, environ={})
+    except BadConfiguration as bad:
+        told = [str(problem) for problem in bad.problems]
+        assert all(one.startswith(f"{path}:1:") for one in told)
+        assert len(told) == len(set(told))

@@ -156,6 +156,7 @@ _STAND_INS: Final[tuple[tuple[tuple[str, ...], Any], ...]] = (
     (("targets", _ANY, "image"), f"{STAND_IN}.invalid/{{0}}/{{{{path}}}}"),
     (("vars", _ANY), f"{STAND_IN}.invalid"),
     (("registries", _ANY, "credentials", _ANY, "kind"), "anonymous"),
+    (("registries", _ANY, "credentials", _ANY, "file"), STAND_IN),
 )
 """What is read in place of something that must be there. `{0}` is the number or name, so that none is there twice."""
 

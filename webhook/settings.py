@@ -91,6 +91,12 @@ def _host(value: Any) -> Any:
     return value
 
 
+def _file(value: Any) -> Any:
+    if isinstance(value, str) and (not value or "\0" in value):
+        raise ValueError("the name of a file is wanted")
+    return value
+
+
 def _proxy(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -113,6 +119,7 @@ Duration = Annotated[
 ]
 Pattern = Annotated[str, BeforeValidator(_glob, json_schema_input_type=str)]
 HostName = Annotated[str, BeforeValidator(_host, json_schema_input_type=str)]
+FileName = Annotated[str, BeforeValidator(_file, json_schema_input_type=str)]
 Proxy = Annotated[str, BeforeValidator(_proxy, json_schema_input_type=str)]
 Percent = Annotated[
     int,
@@ -168,7 +175,7 @@ class Credential(Settings):
     kind: CredentialKind
     """`pod`: the Pod's pull secrets · `file`: a docker config of the operator's · `ecr`, `acr`, `gar`: the cloud's
     login · `anonymous`."""
-    file: str | None = None
+    file: FileName | None = None
     """Path of the docker config, relative to this file."""
     namespaces: tuple[Pattern, ...] = ("*",)
     """Namespaces whose Pods it answers for."""
@@ -191,7 +198,7 @@ class Registry(Settings):
     """URL of an HTTP proxy; none unless said, whatever the environment holds."""
     realms: tuple[HostName, ...] = ()
     """Other hosts that may issue its tokens. The host itself and docker.io's own pair are built in."""
-    ca: str | None = None
+    ca: FileName | None = None
     """PEM file of the authorities to trust, relative to this file."""
     max_in_flight: int = Field(default=32, ge=1, le=1024)
     """Requests under way at once."""
@@ -327,7 +334,7 @@ class Resolving(Settings):
     """How long a rollout's pin is used before its revision is read again at the API server."""
     proxy: Proxy | None = None
     """Proxy for all registries that name none."""
-    ca: str | None = None
+    ca: FileName | None = None
     """Authorities for all registries that name none."""
 
 
@@ -350,7 +357,7 @@ class Configuration(Settings):
     """In order; the first match wins."""
     templates: dict[str, str] = {}
     """Further kinds with a Pod template: `Kind.group` to its JSON pointer, as `Rollout.argoproj.io: /spec/template`."""
-    digests: str | None = None
+    digests: FileName | None = None
     """A file of names and digests that are never asked for; written by `check --lock`."""
     defaults: Defaults = Field(default_factory=Defaults)
     """What rules that do not say otherwise do."""

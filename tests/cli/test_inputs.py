@@ -4,12 +4,18 @@ import io
 import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.cli.conftest import HOST, D, Shell
+from webhook.cli.manifests import Found, Passed, Source, objects
+from webhook.core.subject import TEMPLATES
+from webhook.document import BadDocument, decode, splice
 
 APP = f"localhost:30081/team/app@{D}"
 POD = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: one}}\nspec: {{containers: [{{name: a, image: {HOST}/team/app:stable}}]}}\n"
@@ -398,3 +404,58 @@ def test_a_pod_that_carries_our_own_annotation_does_not_change_again(shell: Shel
         assert shell.type("check", "--offline", "--exit-code", "-o", form, "pod.json") == 0
     (image,) = json.loads(shell.out)["objects"][0]["images"]
     assert (image["from"], image["to"]) == (f"{HOST}/team/app:stable", APP)
+
+
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just(f"{HOST}/team/app:stable")
+)
+NAMES = st.sampled_from(
+    ["spec", "template", "metadata", "containers", "initContainers", "volumes", "image", "reference", "name", "labels",
+     "annotations", "items", "kind", "apiVersion", "request", "object", "uid", "jobTemplate", "ownerReferences"]
+)  # fmt: skip
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=20
+)
+KIND = st.sampled_from(
+    [
+        ("v1", "Pod"),
+        ("apps/v1", "Deployment"),
+        ("batch/v1", "CronJob"),
+        ("v1", "List"),
+        ("admission.k8s.io/v1", "AdmissionReview"),
+    ]
+)
+
+
+def read(text: str) -> list[Found | Passed | BadDocument]:
+    return list(objects(Source("f", text), namespace="default", templates=TEMPLATES))
+
+
+@settings(max_examples=100, deadline=None)
+@given(kind=KIND, value=st.dictionaries(NAMES, VALUES, max_size=4))
+def test_no_shape_of_a_manifest_is_a_fault_of_ours(kind: tuple[str, str], value: dict[str, object]) -> None:
+    document = {**value, "apiVersion": kind[0], "kind": kind[1]}
+    for one in read(json.dumps(document)):
+        if isinstance(one, Found):
+            # Every image that was found can be replaced where it stands.
+            wanted = {one.at + slot.pointer: "r.io/x:1" for slot in one.subject.slots}
+            assert len(splice(one.document, wanted)) == len(one.subject.slots)
+        if isinstance(one, BadDocument):
+            assert str(one).startswith("f:1:")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(st.sampled_from("abk: -\n\t[]{}&*!|>'\"#%@`,?<~.\ufeff\r\u2028\x00\x07🚢"), max_size=40)
+    | st.text(max_size=30)
+)
+def test_no_text_is_a_fault_of_ours(text: str) -> None:
+    for one in read(text):
+        assert not isinstance(one, Found)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.binary(max_size=40))
+def test_no_bytes_are_a_fault_of_ours(data: bytes) -> None:
+    with suppress(BadDocument):
+        read(decode(data, "f"))

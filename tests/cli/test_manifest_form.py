@@ -112,7 +112,7 @@ def checked(name: str, text: str) -> Checked:
     return Checked(source, [Result(one, tuple(map(decided, one.subject.slots))) for one in found], [])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     parts=st.lists(documents(), min_size=1, max_size=5),
     end=st.sampled_from(["\n", "\r\n"]),
@@ -135,7 +135,7 @@ def test_images_change_and_no_other_byte(parts: list[tuple[str, str]], end: str,
 LINES = st.lists(st.text(st.sampled_from("ab é\x85\u2028\r"), max_size=4), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     lines=LINES,
     spots=st.sets(st.integers(0, 120), max_size=6),

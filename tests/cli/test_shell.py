@@ -14,20 +14,31 @@ from tests.cli.conftest import START, TOP, Shell, started
 from webhook import __version__
 from webhook.cli.main import app
 
+ENDS = [
+    ("all is well", ["version"], {"stdout"}, 0),
+    ("all is well, and nobody hears of it", ["check", "--offline", "pod.yaml"], {"stdout", "stderr"}, 0),
+    ("refused, and only the reason is heard", ["check", "--offline", "hand.yaml"], {"stdout"}, 4),
+    ("refused, and nobody hears of it", ["check", "--offline", "hand.yaml"], {"stdout", "stderr"}, 4),
+]
 
-@pytest.mark.parametrize("words", [["version"], ["check", "--offline", "-o", "json", "pod.yaml"]], ids=" ".join)
-def test_a_reader_that_left_before_is_no_error_either(shell: Shell, words: list[str]) -> None:
-    shell.write("pod.yaml", "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: nginx}]}\n")
+
+@pytest.mark.parametrize(("words", "gone", "code"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS])
+def test_a_reader_that_left_changes_nothing_of_how_it_ends(
+    shell: Shell, words: list[str], gone: set[str], code: int
+) -> None:
+    pod = "apiVersion: v1\nkind: Pod\nspec: {containers: [{name: a, image: IMAGE}]}\n"
+    shell.write("pod.yaml", pod.replace("IMAGE", "nginx"))
+    shell.write("hand.yaml", pod.replace("IMAGE", "'localhost:30081/x'"))
     with started(*words) as child:
-        assert child.stdout is not None
         assert child.stderr is not None
-        child.stdout.close()
-        told = child.stderr.read()
-    assert child.returncode == 0
-    assert told == ""
+        for name in gone:
+            getattr(child, name).close()
+        told = "" if child.stderr.closed else child.stderr.read()
+    assert child.returncode == code
+    assert "Traceback" not in told
+    assert "Broken" not in told
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_what_cannot_be_written_is_no_success(shell: Shell) -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-c", START, "version"]
@@ -36,6 +47,12 @@ def test_what_cannot_be_written_is_no_success(shell: Shell) -> None:
         )
     assert done.returncode == 2
     assert done.stderr == "moorage: standard output cannot be written: No space left on device\n"
+
+
+def test_a_closed_standard_output_is_said(shell: Shell) -> None:
+    command = ["sh", "-c", 'exec "$0" -c "$1" version >&-', sys.executable, START]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env={"PYTHONPATH": TOP})
+    assert (done.returncode, done.stderr) == (2, "moorage: standard output is closed\n")
 
 
 def test_a_reader_that_leaves_is_no_error(shell: Shell) -> None:

@@ -12,7 +12,7 @@ from webhook.cli import common
 from webhook.cli.asking import Asking, asking
 from webhook.cli.check import Form
 from webhook.cli.exits import Exit, Stop
-from webhook.cli.forms import Checked, Result, summary, traces, warnings
+from webhook.cli.forms import Checked, Result, results_of, summary, traces, warnings
 from webhook.cli.manifests import Found, Passed, Source, objects, sources
 from webhook.cli.progress import Bar
 from webhook.core.decision import Action
@@ -77,7 +77,7 @@ class Heard:
     @property
     def results(self) -> list[Result]:
         """All objects, in the order of the inputs."""
-        return [result for one in self.checked for result in one.results]
+        return results_of(self.checked)
 
 
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
@@ -93,13 +93,13 @@ def _run(wanted: Wanted, chosen: common.Choices) -> Exit:
     inputs = _read_all(wanted, loaded)
     heard = asyncio.run(_decide(inputs, loaded, chosen, offline=wanted.offline))
     text, torn = _printed(wanted.form, heard.checked)
-    common.put(text)
     broken = [*(bad for one in inputs for bad in one.broken), *torn]
+    if wanted.lock is not None:
+        _write_lock(wanted.lock, heard.results, is_whole=not broken)
+    common.put(text)
     _tell(wanted, heard, broken)
     if wanted.verbose:
         _tell_more(loaded, inputs, heard)
-    if wanted.lock is not None:
-        _write_lock(wanted.lock, heard.results, is_whole=not broken)
     _summarise(heard.results, sum(len(one.passed) for one in inputs), time.monotonic() - started)
     code = _code(heard.results, changes=wanted.exit_code or wanted.form is Form.DIFF)
     return max(code, Exit.USAGE if broken else Exit.FINE)
@@ -148,16 +148,16 @@ async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> l
 
 def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
     """The text for standard output, and the documents that cannot be written in this form."""
-    results = [result for one in checked for result in one.results]
     match form:
         case Form.TABLE | Form.WIDE:
             from webhook.cli.forms import plain
 
-            return plain.table(results, wide=form is Form.WIDE), []
+            return plain.table(results_of(checked), wide=form is Form.WIDE), []
         case Form.JSON | Form.PATCH | Form.IMAGES:
             from webhook.cli.forms import machine
 
-            return {Form.JSON: machine.json, Form.PATCH: machine.patch, Form.IMAGES: machine.images}[form](checked), []
+            forms = {Form.JSON: machine.json, Form.PATCH: machine.patch, Form.IMAGES: machine.images}
+            return forms[form](checked), []
         case Form.YAML | Form.DIFF:
             from webhook.cli.forms import manifest
 
@@ -165,9 +165,8 @@ def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocum
         case Form.JUNIT | Form.SARIF | Form.GITHUB:
             from webhook.cli.forms import reports
 
-            return {Form.JUNIT: reports.junit, Form.SARIF: reports.sarif, Form.GITHUB: reports.github}[form](
-                checked
-            ), []
+            forms = {Form.JUNIT: reports.junit, Form.SARIF: reports.sarif, Form.GITHUB: reports.github}
+            return forms[form](checked), []
 
 
 def _tell(wanted: Wanted, heard: Heard, broken: Iterable[BadDocument]) -> None:

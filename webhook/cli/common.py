@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
 
 import typer
 
@@ -136,19 +136,13 @@ def put(text: str) -> None:
     """What a program may read: all that goes to standard output goes through here.
 
     Raises:
-        Stop: it cannot be written. A reader that left is no error.
+        Stop: it cannot be written. A reader that left is no error, and changes nothing of how the command ends.
     """
     if sys.stdout is None:
         raise Stop(Exit.USAGE, "standard output is closed")
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except OSError as failed:
-        # What is left in the buffer goes nowhere, so that Python does not complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(failed, BrokenPipeError):
-            raise Stop(Exit.FINE, "") from None
-        raise Stop(Exit.USAGE, f"standard output cannot be written: {failed.strerror}") from None
+    failed = _write(sys.stdout, text)
+    if failed is not None and not isinstance(failed, BrokenPipeError):
+        raise Stop(Exit.USAGE, f"standard output cannot be written: {failed.strerror}")
 
 
 def pretty(value: Any) -> str:
@@ -159,9 +153,20 @@ def pretty(value: Any) -> str:
 
 
 def say(text: str) -> None:
-    """Lines for the person, never for the program behind the pipe."""
+    """Lines for the person, never for the program behind the pipe. One that is not there hears nothing."""
     if sys.stderr is not None:
-        sys.stderr.write("".join(f"{printable(line)}\n" for line in text.split("\n")))
+        _write(sys.stderr, "".join(f"{printable(line)}\n" for line in text.split("\n")))
+
+
+def _write(stream: TextIO, text: str) -> OSError | None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as failed:
+        # What is left in the buffer goes nowhere, so that Python does not complain about it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return failed
+    return None
 
 
 def printable(text: str) -> str:

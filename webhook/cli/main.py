@@ -74,8 +74,7 @@ def run(arguments: list[str], name: str = "moorage") -> int:
         outcome = command.main(arguments or ["--help"], prog_name=name, complete_var=VARIABLE, standalone_mode=False)
         return int(outcome) if isinstance(outcome, int) else Exit.FINE
     except Stop as stop:
-        if stop.code is not Exit.FINE:
-            say(str(stop))
+        say(str(stop))
         return stop.code
     except typer.Exit as done:
         return done.exit_code

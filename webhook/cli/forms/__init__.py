@@ -115,7 +115,7 @@ def _object(result: Result) -> dict[str, Any]:
     found = result.found
     return {
         "source": f"{found.source}:{found.line}",
-        "apiVersion": found.manifest.get("apiVersion", ""),
+        "apiVersion": found.api_version,
         "kind": found.subject.kind,
         "namespace": found.subject.namespace,
         "name": found.subject.name,

@@ -106,7 +106,7 @@ def _blocks(starts: Sequence[int], changes: Sequence[Change]) -> Iterator[tuple[
         first = bisect_right(starts, change.start) - 1
         last = bisect_right(starts, max(change.start, change.end - 1))
         if run is not None and first <= run[1]:
-            run = (run[0], max(run[1], last), [*run[2], change])
+            run = (run[0], last, [*run[2], change])
             continue
         if run is not None:
             yield run
