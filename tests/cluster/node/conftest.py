@@ -26,7 +26,7 @@ def plane() -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def shared_upstream(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+def upstream_of_the_run(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
     """One registry for the run: the cache fetches from it."""
     folder, program = tmp_path_factory.mktemp("upstream"), part("pause").read_bytes()
     with Upstream.running(folder, address=ADDRESS, name=UPSTREAM, program=program) as made:
@@ -35,14 +35,14 @@ def shared_upstream(plane: Running, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def cache(plane: Running, shared_upstream: Upstream) -> None:
+def cache(plane: Running, upstream_of_the_run: Upstream) -> None:
     """The distribution registry as a pull-through cache in a Pod, which the node reaches at localhost:30081."""
-    start_cache(plane, shared_upstream.proxy.host)
+    start_cache(plane, upstream_of_the_run.proxy.host)
 
 
 @pytest.fixture
-def upstream(shared_upstream: Upstream) -> Iterator[Upstream]:
+def upstream(upstream_of_the_run: Upstream) -> Iterator[Upstream]:
     """The run's registry. It keeps what other tests pushed: choose a repository of your own."""
-    shared_upstream.mend()
-    yield shared_upstream
-    shared_upstream.mend()
+    upstream_of_the_run.mend()
+    yield upstream_of_the_run
+    upstream_of_the_run.mend()
