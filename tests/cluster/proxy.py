@@ -18,6 +18,8 @@ from tests.support.aside import aside
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding: *chunked\r\n", re.IGNORECASE)
 _HEAD: Final = 64 * 1024
+_LAST_WORDS: Final = 0.2
+"""Seconds for the end of a connection."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -154,7 +156,7 @@ class Proxy:
             with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await _Passage(self, reader, writer).run()
         finally:
-            writer.close()
+            await _end(writer)
             self._open.discard(task)
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -199,7 +201,7 @@ class _Passage:
             for task in (back, forth):
                 task.cancel()
             await asyncio.gather(back, forth, return_exceptions=True)
-            writer.close()
+            await _end(writer)
 
     async def _requests(self, server: asyncio.StreamWriter) -> None:
         reader, caller = self._caller
@@ -230,6 +232,15 @@ class _Passage:
                 await asyncio.sleep(fault.seconds)
             caller.write(data)
             await caller.drain()
+
+
+async def _end(writer: asyncio.StreamWriter) -> None:
+    """Close; a peer that does not take part in the end of TLS is not waited for long."""
+    writer.close()
+    with suppress(TimeoutError, ConnectionError, ssl.SSLError):
+        async with asyncio.timeout(_LAST_WORDS):
+            await writer.wait_closed()
+    writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

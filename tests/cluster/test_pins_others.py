@@ -105,6 +105,7 @@ def test_a_controller_revision_that_was_cut_off_and_comes_back_gets_a_new_pin(
     newest = upstream.push("team/app", "stable")
     namespace.kubectl("set", "env", "statefulset/app", "COLOUR-")
     again = until("it comes back", lambda: namespace.find("ControllerRevision", first["name"]))
+    assert again is not None
     assert again["metadata"]["uid"] != first["uid"]
     assert [pin["images"] for pin in pins_of(again).values()] == [{image: newest}]
 

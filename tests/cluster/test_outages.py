@@ -1,0 +1,199 @@
+"""When the registry, the API server or the webhook itself is not there: what goes on untroubled, and what is told."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from tests.cluster.account import Account
+from tests.cluster.configuration import configuration
+from tests.cluster.gateway import Gateway
+from tests.cluster.namespace import Namespace, images_of
+from tests.cluster.test_pins_deployment import pins_of, placed
+from tests.cluster.until import until
+from tests.cluster.upstream import Upstream
+from tests.cluster.webhooks import Webhooks
+from tests.cluster.workloads import deployment, pod
+
+pytestmark = pytest.mark.usefixtures("kwok")
+
+Start = Callable[..., Webhooks]
+
+OUTAGES: Final[dict[str, Callable[[Upstream], object]]] = {
+    "down": lambda upstream: upstream.stop(),
+    "hanging": lambda upstream: upstream.proxy.hang(),
+}
+
+
+@pytest.fixture
+def image(upstream: Upstream) -> str:
+    return upstream.image("team/app", "stable")
+
+
+def put_out(upstream: Upstream, outage: str) -> None:
+    upstream.push("team/app", "stable")
+    upstream.forget()
+    OUTAGES[outage](upstream)
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_scale_up_during_an_outage_is_untroubled(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, outage: str
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    webhooks(3, configuration(upstream.host), spread="requests")
+    namespace.create(deployment("app", image, replicas=3))
+    namespace.await_rollout("Deployment", "app")
+    put_out(upstream, outage)
+    namespace.scale("Deployment", "app", 30)
+    namespace.await_pods("app", 30)
+    assert namespace.images("app") == placed(digest)
+    assert upstream.requests() == []
+
+
+def test_the_replacement_of_a_node_during_an_outage_is_untroubled(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, kwok: tuple[str, ...]
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    webhooks(3, configuration(upstream.host), spread="requests")
+    namespace.create(deployment("app", image, replicas=6))
+    namespace.await_rollout("Deployment", "app")
+    put_out(upstream, "down")
+    before = {one["metadata"]["name"] for one in namespace.objects("Pod", app="app")}
+    try:
+        namespace.kubectl("drain", kwok[0], "--pod-selector=app=app")
+        pods = namespace.await_pods("app", 6)
+    finally:
+        namespace.kubectl("uncordon", kwok[0])
+    assert {one["metadata"]["name"] for one in pods} != before
+    assert namespace.images("app") == placed(digest)
+    assert upstream.requests() == []
+
+
+# The first question of the rollout waits for the whole of the time that the API server gives.
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_a_new_rollout_during_an_outage_runs_the_last_digest_on_all_its_pods(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, outage: str
+) -> None:
+    """onFailure: admit. It is not pinned, as the last digest is no answer; its Pods agree by their siblings."""
+    digest = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host, resolving={"fresh": "1ms", "budget": "1s"}))
+    namespace.create(deployment("app", image, replicas=2))
+    namespace.await_rollout("Deployment", "app")
+    put_out(upstream, outage)
+    namespace.kubectl("set", "env", "deployment/app", "COLOUR=blue")
+    namespace.await_rollout("Deployment", "app", seconds=60)
+    assert namespace.images("app") == placed(digest)
+    revision = next(one for one in namespace.objects("ReplicaSet", app="app") if one["spec"]["replicas"])
+    assert pins_of(revision) == {}
+    assert started.metric("moorage_pins_total", resource="replicasets", outcome="failed") == 1
+    upstream.mend()
+    namespace.scale("Deployment", "app", 8)
+    namespace.await_pods("app", 8)
+    assert namespace.images("app") == placed(digest), "those that came after the outage follow their siblings"
+    assert started.metric("moorage_pins_total", resource="pods", outcome="sibling") > 0
+
+
+def test_a_new_rollout_during_an_outage_is_refused_pod_by_pod_where_the_rule_says_so(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str
+) -> None:
+    upstream.push("team/app", "stable")
+    webhooks(1, configuration(upstream.host, rule={"onFailure": "refuse"}, resolving={"stale": "1ms", "fresh": "1ms"}))
+    put_out(upstream, "down")
+    namespace.create(deployment("app", image, replicas=1))
+
+    def told() -> list[str]:
+        made = namespace.objects("ReplicaSet", app="app")
+        conditions = made[0]["status"].get("conditions", ()) if made else ()
+        return [one["message"] for one in conditions if one["type"] == "ReplicaFailure"]
+
+    (message,) = until("the ReplicaSet says why it has no Pod", told)
+    assert "digest resolution at" in message
+    assert namespace.objects("Pod") == []
+
+
+def test_what_ran_before_is_known_again_after_all_processes_were_restarted_during_an_outage(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str
+) -> None:
+    upstream.push("team/app", "stable")
+    started = webhooks(3, configuration(upstream.host), spread="requests")
+    namespace.create(deployment("app", image, replicas=3))
+    namespace.await_rollout("Deployment", "app")
+    newest = upstream.push("team/app", "stable")
+    namespace.kubectl("rollout", "restart", "deployment/app")
+    namespace.await_rollout("Deployment", "app")
+    put_out(upstream, "down")
+    for one in started:
+        one.kill()
+    for one in started:
+        started.start(one)
+    namespace.create(pod("lone", image, labels={"app": "lone"}))
+    found = namespace.get("Pod", "lone")
+    assert images_of(found) == placed(newest)
+    learnt = [line for line in started.lines() if line["event"] == "learnt from running Pods"]
+    assert len(learnt) == 6
+    assert all(line["tags"] == 1 for line in learnt[-3:])
+
+
+TROUBLES: Final[dict[str, Callable[[Gateway], object]]] = {
+    "unreachable": lambda gateway: gateway.proxy.shut(),
+    "slow": lambda gateway: gateway.proxy.delay(1),
+    "forbidden": lambda gateway: gateway.proxy.refuse(403),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_trouble_with_the_api_server_stops_no_pod(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, gateway: Gateway, image: str, trouble: str
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host), kubeconfig=gateway.kubeconfig)
+    TROUBLES[trouble](gateway)
+    namespace.create(deployment("app", image, replicas=3))
+    namespace.await_pods("app", 3, seconds=30)
+    assert namespace.images("app") == placed(digest)
+    assert started.metric("moorage_internal_errors_total") == 0
+    if trouble != "slow":
+        assert started.metric("moorage_pins_total", resource="pods", outcome="not-read") == 3
+
+
+def test_an_account_that_may_read_no_secrets_and_no_revisions_is_told_of_in_the_log(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, gateway: Gateway, image: str
+) -> None:
+    upstream.push("team/app", "stable")
+    gateway.proxy.refuse(403)
+    started = webhooks(1, configuration(upstream.host), kubeconfig=gateway.kubeconfig)
+    assert any(line["event"] == "nothing learnt from running Pods" for line in started.lines())
+
+
+def test_a_namespace_that_is_going_stops_nothing_else(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, account: Account
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    webhooks(1, configuration(upstream.host))
+    namespace.create(deployment("app", image, replicas=3))
+    namespace.await_rollout("Deployment", "app")
+    namespace.kubectl("delete", "deployment", "app", "--cascade=foreground")
+    made: dict[str, Any] = pod("late", image)
+    made["metadata"]["ownerReferences"] = [
+        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "app-gone", "uid": "gone", "controller": True}
+    ]
+    made["metadata"]["labels"]["pod-template-hash"] = "gone"
+    answer = namespace.create(made, dry_run=True)
+    assert images_of(answer.body) == placed(digest)
+    until("it was looked for", lambda: any(call.status == 404 for call in account.calls("replicasets")))
+
+
+def test_annotations_of_others_that_fill_the_object_are_no_trouble(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    webhooks(1, configuration(upstream.host))
+    made = deployment("app", image, replicas=2)
+    made["metadata"]["annotations"] = {"others.example.com/note": "x" * (256 * 1024 - 400)}
+    made["spec"]["template"]["metadata"]["annotations"] = {"others.example.com/note": "x" * (256 * 1024 - 100)}
+    namespace.create(made)
+    namespace.await_pods("app", 2)
+    assert namespace.images("app") == placed(digest)
+    (found,) = namespace.objects("ReplicaSet", app="app")
+    assert pins_of(found) == {}
