@@ -7,15 +7,19 @@ import pytest
 import trustme
 from msgspec.structs import replace
 
+from tests.doors import soon
 from tests.support import wire
-from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking
-from tests.support.door import encrypted, server_context
+from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking, known_as
+from tests.support.door import encrypted, plain, server_context
 from tests.support.faults import bombed, first, redirected, sent_as, with_body, with_header, with_status
 from tests.support.registry import CANARY, PATH, FakeRegistry, Fault, fake_registry, trap_socket
 from webhook.core.ask import Absent, Failed, Known
+from webhook.core.challenge import MAX_TOKEN, Challenge, NeedToken, Token
 from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.reason import Reason
+from webhook.core.reference import Reference
 from webhook.core.secret import Secret
+from webhook.registry import CHALLENGES, TOKENS
 
 COLD: Final = ["HEAD", "GET token", "HEAD"]
 WARM: Final = ["HEAD"]
@@ -294,6 +298,42 @@ async def test_one_that_is_cancelled_takes_nothing_from_those_who_wait_with_it()
         found = await asyncio.gather(*many, return_exceptions=True)
         assert [type(one) for one in found] == [asyncio.CancelledError, Known, Known, Known, Known]
         assert len(fake.of("token")) == 1
+
+
+async def test_a_token_server_that_hangs_holds_up_nobody_who_needs_no_token_of_it() -> None:
+    async with (
+        fake_registry() as fake,
+        fake_registry() as other,
+        asking(wants(fake), [plain(fake), plain(other)]) as asked,
+    ):
+        fake.push(path="team/other")
+        digest = other.push()
+        assert isinstance(await asked.digest(READER), Known)
+        fake.faults["token"] = sent_as(wire.silence)
+        stuck = [asyncio.create_task(asked.digest(who, path="team/other")) for who in (READER, WRITER)]
+        while len(fake.of("token")) < 3:
+            fake.arrived.clear()
+            await fake.arrived.wait()
+        assert isinstance(await asked.digest(READER), Known)
+        elsewhere = Reference(other.host, PATH, "stable")
+        found = await asked.client.digest_of(elsewhere, known_as(), deadline=soon())
+        assert isinstance(found, Known)
+        assert found.digest == digest
+        assert not any(one.done() for one in stuck)
+        fake.faults.clear()
+        fake.release.set()
+        assert [type(one) for one in await asyncio.gather(*stuck)] == [Known, Known]
+
+
+async def test_what_is_kept_of_tokens_and_challenges_is_bounded_by_its_size() -> None:
+    async with fake_registry() as fake, asking(fake) as asked:
+        client = asked.client
+        for number in range(2_000):
+            need = NeedToken("https://auth.example.com/token", "s", f"repository:app/{number}:pull", READER)
+            client._keep(need, Token(Secret("t" * MAX_TOKEN), 300.0))
+            client._challenges["registry.example.com", str(number)] = Challenge("bearer", "r" * 4096, "s" * 4096)
+        assert sum(len(kept.token.text.reveal()) for kept in client._tokens.values()) <= TOKENS
+        assert sum(len(one.realm) + len(one.service) for one in client._challenges.values()) <= CHALLENGES
 
 
 async def test_no_cookie_of_a_token_server_comes_back() -> None:

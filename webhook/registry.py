@@ -302,9 +302,12 @@ class RegistryClient:
         except StopIteration as done:
             outcome: Token | Trouble = done.value
             if isinstance(outcome, Token):
-                life = min(outcome.life * RENEW_AT, outcome.life - RENEW_BEFORE)
-                self._tokens[need] = _Kept(outcome, self._now() + life)
+                self._keep(need, outcome)
             return outcome
+
+    def _keep(self, need: NeedToken, token: Token) -> None:
+        life = min(token.life * RENEW_AT, token.life - RENEW_BEFORE)
+        self._tokens[need] = _Kept(token, self._now() + life)
 
 
 def _token_size(kept: _Kept) -> int:
