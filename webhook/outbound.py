@@ -280,7 +280,10 @@ class Outbound:
 
 
 def _context(ca: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca or None)
+    context = ssl.create_default_context()
+    if ca:
+        # Besides the system's, as with docker and containerd: a token server may be another's.
+        context.load_verify_locations(cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

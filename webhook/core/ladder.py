@@ -23,7 +23,7 @@ _REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOC
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A digest, where it came from, and whether the upstream gave it to this Pod's own credentials."""
+    """A digest, where it came from, and whether the upstream gave it to credentials that answer for this Pod."""
 
     digest: str
     source: Source
@@ -55,7 +55,8 @@ def _settle(step: Settle) -> Asking:
     if isinstance(found, Decision):
         return found
     if step.rule.write == "record":
-        return _decide(step, Action.RECORDED, Reason.RECORDED, found, (found.note,))
+        reason = Reason.STALE if found.source is Source.STALE else Reason.RECORDED
+        return _decide(step, Action.RECORDED, reason, found, (found.note,))
     pinned = step.image.pinned(found.digest, keep_tag=step.rule.write == "tagAndDigest")
     return (yield from _place(step, pinned, found))
 
@@ -91,9 +92,10 @@ def _upstreams(step: Settle, image: Reference) -> tuple[Reference, ...]:
 
 
 def _from_upstream(step: Settle, known: Known) -> Found:
+    # What is known without a credential was told by a running Pod, whose author can write anything.
+    proven = known.credential != ""
     if known.trouble is not None:
-        note: Note = (Reason.STALE, known.host, known.trouble.value, known.age)
-        return Found(known.digest, Source.STALE, True, note)
+        return Found(known.digest, Source.STALE, proven, (Reason.STALE, known.host, known.trouble.value, known.age))
     note = (
         Reason.DIGEST_FOUND,
         step.slot.text,
@@ -103,7 +105,7 @@ def _from_upstream(step: Settle, known: Known) -> Found:
         known.credential,
         known.milliseconds,
     )
-    return Found(known.digest, Source(known.source), True, note)
+    return Found(known.digest, Source(known.source), proven, note)
 
 
 def _found_note(text: str, digest: str, source: Source, by: str) -> Note:
@@ -165,7 +167,9 @@ def _stay(
     step: Settle, image: Reference, found: Found | None, passed_over: Reason | None, notes: tuple[Note, ...]
 ) -> Decision:
     """No target: the upstream by digest, or nothing at all where that is what stands there."""
-    reason = passed_over or _reason(found)
+    # That the digest is an old one matters more than why it stays at the upstream; the trace tells both.
+    is_stale = found is not None and found.source is Source.STALE
+    reason = _reason(found) if is_stale or passed_over is None else passed_over
     if found is None or found.source is Source.GIVEN:
         return _decide(step, Action.UNCHANGED, reason, found, notes)
     return _decide(step, Action.PINNED, reason, found, notes, to=str(image))
