@@ -146,7 +146,7 @@ class Outbound:
         if place is None:
             return Trouble(Reason.BAD_REGISTRY, "it redirects to something that is no plain URL")
         before = urlsplit(request.url)
-        found = registry if before.netloc in place.names else self._find(place.names)
+        found = registry if before.netloc.lower() in place.names else self._find(place.names)
         if found is None:
             return Trouble(
                 Reason.HOST_NOT_LISTED,
@@ -244,10 +244,10 @@ class Outbound:
             # Behind a proxy the dialled address is the proxy's, which the operator chose.
             return _Route(registry.ca, Allowance(private=True, loopback=True), registry.proxy)
         literal = self._registries.literal
-        own = registry.endpoint in names
+        own = registry.is_at(name.lower() for name in names)
         listed = registry if own else next((literal[name] for name in names if name in literal), None)
         # A realm that is listed for a registry on loopback may live there too.
-        near = registry.allow_loopback and any(name in registry.realms for name in names)
+        near = registry.allow_loopback and any(name in {one.lower() for one in registry.realms} for name in names)
         allowance = Allowance(
             private=listed is not None and listed.listed,
             loopback=near or (listed is not None and listed.allow_loopback),

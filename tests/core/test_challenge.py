@@ -192,6 +192,18 @@ ALLOWED = [
     ("http://localhost:5000/token", PLAIN, "http://localhost:5000/token", "plain HTTP where all is plain"),
     (
         f"https://{HOST}/token",
+        Registry(HOST.upper()),
+        f"https://{HOST}/token",
+        "its own host, which the configuration writes in capitals",
+    ),
+    (
+        "https://auth.example.com/token",
+        Registry(HOST, realms=("Auth.Example.com",)),
+        "https://auth.example.com/token",
+        "a listed pair in capitals",
+    ),
+    (
+        f"https://{HOST}/token",
         Registry(f"{HOST}:443"),
         f"https://{HOST}/token",
         "the registry is configured with the port that https has anyway",
