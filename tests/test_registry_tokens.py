@@ -1,6 +1,7 @@
 """Logging in, against a registry on loopback that keeps its own tokens: how often it is asked, and as whom."""
 
 import asyncio
+from base64 import b64decode
 from typing import Final
 
 import pytest
@@ -19,6 +20,7 @@ from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference
 from webhook.core.secret import Secret
+from webhook.credentials.keyring import Keyring
 from webhook.registry import CHALLENGES, TOKENS
 
 COLD: Final = ["HEAD", "GET token", "HEAD"]
@@ -160,6 +162,37 @@ async def test_nobody_is_not_tried_where_a_login_was_refused() -> None:
         fake.is_public = True
         assert isinstance(await asked.digest(WRONG, ANONYMOUS), Absent)
         assert [one.header("Authorization") is None for one in fake.of("token")] == [False]
+
+
+async def test_all_that_match_are_tried_in_the_kubelets_order() -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        places = {"": "c", "/team": "a", "/team/app": "b", "/other": "d"}
+        auths = {f"{fake.host}{path}": {"username": user, "password": "wrong"} for path, user in places.items()}
+        auths[fake.host] = {"username": "reader", "password": "password-of-reader"}
+        found = await asked.digest(*Keyring.from_docker_config({"auths": auths}).lookup(f"{fake.host}/{PATH}"))
+        assert isinstance(found, Known)
+        sent = [(one.header("Authorization") or "").removeprefix("Basic ") for one in fake.asked]
+        tried = [b64decode(one).decode().partition(":")[0] for one in sent if one]
+        assert tried == ["b", "a", "reader"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_whoever_was_refused_is_not_followed_by_nobody(status: int) -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        fake.faults["manifest"] = lambda request, answer: (
+            answer if request.header("Authorization") is None else with_status(status)(request, answer)
+        )
+        assert await asked.digest(READER, ANONYMOUS) == Absent(fake.host, f"{fake.host}/{PATH}:stable", denied=True)
+        assert [one.header("Authorization") is None for one in fake.of("manifest")] == [True, False]
+
+
+async def test_whoever_found_nothing_is_followed_by_nobody() -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        fake.faults["manifest"] = lambda request, answer: (
+            answer if request.header("Authorization") is None else with_status(404)(request, answer)
+        )
+        assert isinstance(await asked.digest(READER, ANONYMOUS), Absent)
+        assert [one.header("Authorization") is None for one in fake.of("manifest")][-1]
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
