@@ -37,7 +37,7 @@ SPOILS: Final = [
     *(b"Retry-After: 99999999999999999999999\r\n", b"Retry-After: \xb2\r\n", b"Docker-Content-Digest: \xff\r\n"),
     *(b'WWW-Authenticate: Bearer realm="\xff"\r\n', b'Content-Type: \x80; charset="\r\n', b"HTTP/1.1 200 OK\r\n\r\n"),
 ]
-TIMES: Final = 250
+TIMES: Final = 200
 
 
 def spoilt(dice: random.Random) -> bytes:
@@ -59,7 +59,7 @@ def spoilt(dice: random.Random) -> bytes:
     return answer
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 async def test_whatever_bytes_come_the_answer_is_typed(seed: int) -> None:
     dice = random.Random(seed)
 
@@ -83,7 +83,7 @@ async def test_whatever_bytes_come_the_answer_is_typed(seed: int) -> None:
     said: set[str] = set()
     for number in range(TIMES):
         who = known_as(READER) if number % 2 else known_as()
-        found = await client.digest_of(Reference(host, f"app/{number % 7}", "stable"), who, deadline=soon(0.2))
+        found = await client.digest_of(Reference(host, f"app/{number % 7}", "stable"), who, deadline=soon(0.1))
         assert isinstance(found, Known | Absent | Failed)
         said.add(found.reason if isinstance(found, Failed) else type(found).__name__)
         assert not any(part in repr(found) for part in SECRETS)
