@@ -9,7 +9,7 @@ from tests.doors import HOST, Clock, settled, soon
 from webhook.core.ask import Absent, Fact, Failed, Known, Passed
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
-from webhook.flights import MAX_WAIT, OPEN_FOR, Breaker, Flights, Gate, Gates, wait_until
+from webhook.flights import GATES, MAX_WAIT, OPEN_FOR, QUEUE, Breaker, Flights, Gate, Gates, wait_until
 
 WELL = Known("sha256:" + "d" * 64, "fresh")
 DOWN = Failed(Reason.UNAVAILABLE, "registry.example.com/secret/app", "it answers 503")
@@ -285,6 +285,19 @@ async def test_who_finds_no_place_in_time_hears_that_it_is_busy() -> None:
     await asyncio.gather(*calls)
 
 
+async def test_a_queue_without_end_is_not_begun() -> None:
+    caller = Caller(Clock(), places=1)
+    calls = [caller.call() for _ in range(QUEUE + 10)]
+    await settled()
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    turned_away = [call.result() for call in calls if call.done()]
+    assert [one.reason for one in turned_away if isinstance(one, Failed)] == [Reason.BUSY] * 9
+    caller.done.set()
+    answers = await asyncio.gather(*calls)
+    assert answers.count(WELL) == QUEUE + 1
+    assert await caller.call() == WELL
+
+
 async def test_busy_says_nothing_about_the_registry_and_holds_no_probe() -> None:
     clock = Clock()
     caller = Caller(clock, places=1)
@@ -370,6 +383,17 @@ async def test_a_new_size_counts_from_now_on() -> None:
     assert caller.inside == 3
     caller.done.set()
     assert await asyncio.gather(*calls) == [WELL] * 6
+
+
+def test_hosts_of_an_authors_choice_push_no_listed_registry_out() -> None:
+    gates = Gates(Clock())
+    hear(gates.get(Registry(HOST)).breaker, throttled(60.0))
+    for number in range(2 * GATES):
+        gates.get(Registry(f"h{number}.example.com", listed=False))
+    assert gates.find("h0.example.com") is None
+    found = gates.find(HOST)
+    assert found is not None
+    assert found.refusal(HOST) is not None
 
 
 async def test_metrics_know_which_breakers_are_open_under_few_names() -> None:

@@ -7,12 +7,14 @@ from typing import Final
 import aiohttp
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import webhook.outbound as outbound_module
 from tests.doors import soon
 from tests.support import wire
-from tests.support.door import LIMIT, LOGIN, door, manifest, plain
+from tests.support.door import LIMIT, LOGIN, NOON, door, manifest, plain
 from tests.support.faults import bombed, sent_as, together, with_body, with_header, with_status
 from tests.support.registry import CANARY, FakeRegistry, fake_registry
 from webhook.core.challenge import Response, Trouble
@@ -182,6 +184,20 @@ async def test_tells_how_long_a_registry_asks_to_wait(said: list[str], seconds: 
         fake.faults["manifest"] = with_status(429, *(("Retry-After", one) for one in said))
         assert await answer_of(fake) == Trouble(Reason.THROTTLED, "it asks to wait (429)", seconds)
         assert len(fake.asked) == 1
+
+
+@given(
+    st.text(max_size=40)
+    | st.lists(
+        st.sampled_from(
+            ["Fri", ",", " ", "15", "Jan", "2027", "08:00:00", "GMT", "-0000", "+9999", ":", "0", "a", "99"]
+        ),
+        max_size=14,
+    ).map("".join)
+)
+def test_whatever_stands_in_retry_after_it_is_a_time_or_none(said: str) -> None:
+    seconds = outbound_module._seconds(said, NOON)
+    assert seconds is None or 0 <= seconds < float("inf")
 
 
 async def test_no_cookie_travels_from_one_answer_to_the_next_request() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
+import aiohttp
 import pytest
 
 from tests.doors import soon
@@ -13,6 +14,7 @@ from tests.support.registry import fake_registry, trap_socket
 from webhook.core.challenge import Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
+from webhook.outbound import Outbound
 
 NAME: Final = "registry.example.com"
 ODD: Final = Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
@@ -126,6 +128,69 @@ async def test_of_several_addresses_the_good_one_is_dialled_and_told_of(is_broke
         assert {asked.header("Host") for asked in fake.asked} == {host}
         found = told.status if isinstance(told, Response) else told
         assert found == (Trouble(Reason.UNAVAILABLE, "the connection broke") if is_broken else 404)
+
+
+AUTH: Final = "auth.example.com"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "also", "expected"),
+    [
+        # A realm is no registry: that it may issue tokens does not say that it may stand inside.
+        (["10.1.2.3"], [], unless_listed(AUTH)),
+        (["127.0.0.1"], [], leads_to("loopback", f"; if that is right, set allowLoopback under registries.{NAME}")),
+        (["169.254.169.254"], [Registry(AUTH)], leads_to("link-local")),
+    ],
+    ids=["inside", "loopback", "metadata"],
+)
+async def test_a_realm_at_a_bad_address_gets_no_packet_and_the_advice_names_it(
+    addresses: list[str], also: list[Registry], expected: Trouble
+) -> None:
+    names = Names({AUTH: addresses})
+    registry = Registry(NAME, realms=(AUTH,))
+    async with door(registry, *also, resolver=names) as outbound:
+        request = manifest(AUTH, purpose="token", scheme="https")
+        assert await outbound.send(request, registry=registry, deadline=soon()) == expected
+    assert names.asked == [AUTH]
+
+
+async def test_a_realm_that_is_listed_as_a_registry_may_stand_inside() -> None:
+    registry = Registry(NAME, realms=(AUTH,))
+    async with door(registry, Registry(AUTH), resolver=Names({AUTH: ["10.1.2.3"]})) as outbound:
+        with pytest.raises(AssertionError, match=r"a test dials 10\.1\.2\.3"):
+            await outbound.send(manifest(AUTH, purpose="token", scheme="https"), registry=registry, deadline=soon())
+
+
+async def test_a_name_that_leads_elsewhere_a_moment_later_is_judged_again() -> None:
+    """DNS rebinding: what is judged is the address of the very socket, so there is no moment in between."""
+    async with fake_registry() as fake:
+        fake.faults["manifest"] = sent_as(wire.farewell)
+        port = fake.host.rpartition(":")[2]
+        glob = Registry(f"*.example.com:{port}", plain_http=True, allow_loopback=True)
+        registry = Registries([glob]).find(f"{NAME}:{port}")
+        assert registry is not None
+        names = Names({NAME: ["127.0.0.1"]})
+        async with door(glob, resolver=names) as outbound:
+            first = await outbound.send(manifest(registry.host), registry=registry, deadline=soon())
+            for addresses, expected in (
+                (["169.254.169.254"], leads_to("link-local")),
+                (["10.1.2.3"], unless_listed(registry.host)),
+                (["::ffff:169.254.169.254"], leads_to("link-local")),
+            ):
+                names.addresses = {NAME: addresses}
+                forget_names(outbound)
+                told = await outbound.send(manifest(registry.host), registry=registry, deadline=soon())
+                assert told == expected
+        assert isinstance(first, Response)
+        assert len(fake.asked) == 1
+
+
+def forget_names(outbound: Outbound) -> None:
+    """What the client library remembers of names for ten seconds."""
+    for transport in outbound._transports.values():
+        connector = transport.get_client().connector
+        assert isinstance(connector, aiohttp.TCPConnector)
+        connector.clear_dns_cache()
 
 
 async def test_a_trap_would_notice() -> None:

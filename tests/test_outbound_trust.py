@@ -1,5 +1,6 @@
 """Proxies and certificates at the door, against real sockets on loopback."""
 
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -83,6 +84,20 @@ async def test_certificates_are_checked_against_the_registrys_own_authority() ->
                 told = await outbound.send(request, registry=registry, deadline=soon())
             assert (told.status if isinstance(told, Response) else told) == expected, (name, ca)
         assert len(fake.asked) == 1
+
+
+async def test_a_registrys_own_authority_stands_beside_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with docker and containerd: a registry of one's own may send to a token server of the world."""
+    authority, own = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "system.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "system.pem"))
+    async with fake_registry(tls=server_context(authority.issue_cert("127.0.0.1"))) as fake:
+        registry = encrypted(fake.host, own)
+        async with door(registry) as outbound:
+            told = await outbound.send(manifest(fake.host, scheme="https"), registry=registry, deadline=soon())
+    assert isinstance(told, Response)
 
 
 async def test_a_redirect_is_checked_against_the_authority_of_its_own_host() -> None:

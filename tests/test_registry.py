@@ -4,6 +4,7 @@ import json
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from tests.core.world import D, E
 from tests.support import wire
@@ -95,6 +96,20 @@ async def test_a_cache_that_is_flagged_is_asked_by_get_before_its_404_is_believe
         assert (found.digest == digest) if isinstance(found, Known) else not is_cache
         fake.faults["manifest GET"] = with_status(404)
         assert await asked.digest() == Absent(fake.host, f"{fake.host}/{PATH}:stable")
+
+
+async def test_a_body_after_a_head_is_no_answer_to_the_next_question() -> None:
+    async with fake_registry() as fake, asking(fake) as asked:
+        other = b"HTTP/1.1 200 OK\r\nDocker-Content-Digest: " + D.encode() + b"\r\nContent-Length: 7\r\nContent-Type: "
+        smuggled = other + OCI_MANIFEST.encode() + b"\r\n\r\n"
+        digests = [fake.push("one"), fake.push("two", image_document("two"))]
+        fake.faults["manifest HEAD"] = together(
+            with_header("Content-Length", "7"),
+            with_body(smuggled * 3),
+            lambda _, answer: replace(answer, is_headless=False),
+        )
+        found = [await asked.digest(tag=tag) for tag in ("one", "two", "one")]
+        assert [one.digest for one in found if isinstance(one, Known)] == [digests[0], digests[1], digests[0]]
 
 
 async def test_where_one_of_many_servers_hangs_another_one_answers_in_time() -> None:

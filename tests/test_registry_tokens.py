@@ -1,21 +1,27 @@
 """Logging in, against a registry on loopback that keeps its own tokens: how often it is asked, and as whom."""
 
 import asyncio
+from base64 import b64decode
 from typing import Final
 
 import pytest
 import trustme
 from msgspec.structs import replace
 
+from tests.doors import soon
 from tests.support import wire
-from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking
-from tests.support.door import encrypted, server_context
+from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking, known_as
+from tests.support.door import encrypted, plain, server_context
 from tests.support.faults import bombed, first, redirected, sent_as, with_body, with_header, with_status
 from tests.support.registry import CANARY, PATH, FakeRegistry, Fault, fake_registry, trap_socket
 from webhook.core.ask import Absent, Failed, Known
+from webhook.core.challenge import MAX_TOKEN, Challenge, NeedToken, Token
 from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.reason import Reason
+from webhook.core.reference import Reference
 from webhook.core.secret import Secret
+from webhook.credentials.keyring import Keyring
+from webhook.registry import CHALLENGES, TOKENS
 
 COLD: Final = ["HEAD", "GET token", "HEAD"]
 WARM: Final = ["HEAD"]
@@ -158,6 +164,37 @@ async def test_nobody_is_not_tried_where_a_login_was_refused() -> None:
         assert [one.header("Authorization") is None for one in fake.of("token")] == [False]
 
 
+async def test_all_that_match_are_tried_in_the_kubelets_order() -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        places = {"": "c", "/team": "a", "/team/app": "b", "/other": "d"}
+        auths = {f"{fake.host}{path}": {"username": user, "password": "wrong"} for path, user in places.items()}
+        auths[fake.host] = {"username": "reader", "password": "password-of-reader"}
+        found = await asked.digest(*Keyring.from_docker_config({"auths": auths}).lookup(f"{fake.host}/{PATH}"))
+        assert isinstance(found, Known)
+        sent = [(one.header("Authorization") or "").removeprefix("Basic ") for one in fake.asked]
+        tried = [b64decode(one).decode().partition(":")[0] for one in sent if one]
+        assert tried == ["b", "a", "reader"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_whoever_was_refused_is_not_followed_by_nobody(status: int) -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        fake.faults["manifest"] = lambda request, answer: (
+            answer if request.header("Authorization") is None else with_status(status)(request, answer)
+        )
+        assert await asked.digest(READER, ANONYMOUS) == Absent(fake.host, f"{fake.host}/{PATH}:stable", denied=True)
+        assert [one.header("Authorization") is None for one in fake.of("manifest")] == [True, False]
+
+
+async def test_whoever_found_nothing_is_followed_by_nobody() -> None:
+    async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
+        fake.faults["manifest"] = lambda request, answer: (
+            answer if request.header("Authorization") is None else with_status(404)(request, answer)
+        )
+        assert isinstance(await asked.digest(READER, ANONYMOUS), Absent)
+        assert [one.header("Authorization") is None for one in fake.of("manifest")][-1]
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
 async def test_an_identity_token_serves_as_a_password_where_there_is_no_post(status: int) -> None:
     async with fake_registry() as fake, asking(wants(fake)) as asked:
@@ -294,6 +331,42 @@ async def test_one_that_is_cancelled_takes_nothing_from_those_who_wait_with_it()
         found = await asyncio.gather(*many, return_exceptions=True)
         assert [type(one) for one in found] == [asyncio.CancelledError, Known, Known, Known, Known]
         assert len(fake.of("token")) == 1
+
+
+async def test_a_token_server_that_hangs_holds_up_nobody_who_needs_no_token_of_it() -> None:
+    async with (
+        fake_registry() as fake,
+        fake_registry() as other,
+        asking(wants(fake), [plain(fake), plain(other)]) as asked,
+    ):
+        fake.push(path="team/other")
+        digest = other.push()
+        assert isinstance(await asked.digest(READER), Known)
+        fake.faults["token"] = sent_as(wire.silence)
+        stuck = [asyncio.create_task(asked.digest(who, path="team/other")) for who in (READER, WRITER)]
+        while len(fake.of("token")) < 3:
+            fake.arrived.clear()
+            await fake.arrived.wait()
+        assert isinstance(await asked.digest(READER), Known)
+        elsewhere = Reference(other.host, PATH, "stable")
+        found = await asked.client.digest_of(elsewhere, known_as(), deadline=soon())
+        assert isinstance(found, Known)
+        assert found.digest == digest
+        assert not any(one.done() for one in stuck)
+        fake.faults.clear()
+        fake.release.set()
+        assert [type(one) for one in await asyncio.gather(*stuck)] == [Known, Known]
+
+
+async def test_what_is_kept_of_tokens_and_challenges_is_bounded_by_its_size() -> None:
+    async with fake_registry() as fake, asking(fake) as asked:
+        client = asked.client
+        for number in range(2_000):
+            need = NeedToken("https://auth.example.com/token", "s", f"repository:app/{number}:pull", READER)
+            client._keep(need, Token(Secret("t" * MAX_TOKEN), 300.0))
+            client._challenges["registry.example.com", str(number)] = Challenge("bearer", "r" * 4096, "s" * 4096)
+        assert sum(len(kept.token.text.reveal()) for kept in client._tokens.values()) <= TOKENS
+        assert sum(len(one.realm) + len(one.service) for one in client._challenges.values()) <= CHALLENGES
 
 
 async def test_no_cookie_of_a_token_server_comes_back() -> None:

@@ -743,7 +743,7 @@ async def test_what_running_pods_show_stands_in_when_the_upstream_is_silent(worl
     assert world.resolver.remember(digest_ask(), E, age=100.0)
     assert world.peek() is None
     world.registries.answers[HOST] = DOWN
-    assert await world.ask() == Known(E, "stale", HOST, age=100.0, trouble=Reason.UNAVAILABLE)
+    assert await world.ask() == Known(E, "stale", HOST, "seal", age=100.0, trouble=Reason.UNAVAILABLE)
     world.registries.answers[HOST] = known()
     assert await world.ask() == known()
 

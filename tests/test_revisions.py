@@ -47,11 +47,20 @@ class World:
             "metadata": {"name": OWNER.name, "uid": uid, "creationTimestamp": BORN, "annotations": pinned | annotations}
         }
 
-    def pod(self, name: str, digest: str, born: str = BORN, *, uid: str = "uid-1", by: Sealer = SEALER) -> None:
+    def pod(
+        self,
+        name: str,
+        digest: str,
+        born: str = BORN,
+        *,
+        uid: str = "uid-1",
+        by: Sealer = SEALER,
+        source: str = "fresh",
+    ) -> None:
         subject = Subject(
             "Pod", "shop", name, "web", Audience("shop"), (), owner=msgspec.structs.replace(OWNER, uid=uid)
         )
-        text = images_written({"containers/app": Entry(NAME, digest)}, subject, by, NOON)
+        text = images_written({"containers/app": Entry(NAME, digest, source=source)}, subject, by, NOON)
         self.api.objects[f"{PODS}/{name}"] = {
             "metadata": {
                 "name": name,
@@ -231,6 +240,13 @@ async def test_a_sealed_sibling_goes_before_an_older_one_without() -> None:
     world.pod("a", E, "2027-01-15T08:00:01Z", by=Sealer((Secret("f" * 32),)))
     world.pod("b", D, "2027-01-15T08:00:02Z")
     assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
+
+
+@pytest.mark.parametrize("source", ["given", "locked", "", "nosuch"])
+async def test_a_digest_that_no_upstream_has_named_is_a_hint_though_it_stands_under_our_seal(source: str) -> None:
+    world = World()
+    world.pod("a", D, source=source)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling", is_hint=True)
 
 
 async def test_pods_of_another_controller_are_no_siblings() -> None:

@@ -20,7 +20,9 @@ OPEN_FOR: Final = 10.0
 MAX_WAIT: Final = 300.0
 """Seconds: a registry that asks to wait longer is asked again after this all the same."""
 GATES: Final = 1024
-"""Registries whose traffic is remembered; more can only be hosts that a `*` of the configuration lets through."""
+"""Hosts that only a `*` of the configuration lets through and whose traffic is remembered."""
+QUEUE: Final = 1024
+"""Requests that may wait for a place at one registry; more would wait in vain, and each takes memory."""
 OTHER: Final = "other"
 """The name in metrics of all hosts that do not stand literally in the configuration: labels must stay few."""
 
@@ -143,6 +145,7 @@ class Gate:
         self.breaker = Breaker(now)
         self._size = registry.max_in_flight
         self._places = asyncio.Semaphore(self._size)
+        self._waiting = 0
 
     def resize(self, places: int) -> None:
         """Let so many through from now on; who is inside already leaves by the old count."""
@@ -167,14 +170,8 @@ class Gate:
         if refused is not None:
             return refused
         places = self._places
-        if places.locked():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await places.acquire()
-            except TimeoutError:
-                return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
-        else:
-            await places.acquire()
+        if not await self._enter(places, deadline):
+            return Failed(Reason.BUSY, what, "too many requests to this registry are under way")
         try:
             async with asyncio.timeout_at(deadline + _GRACE):
                 return await self._ask(request, what)
@@ -182,6 +179,21 @@ class Gate:
             return Failed(Reason.OUT_OF_TIME, what, "no answer in time")
         finally:
             places.release()
+
+    async def _enter(self, places: asyncio.Semaphore, deadline: float) -> bool:
+        """Whether a place came free in time."""
+        if not places.locked():
+            return await places.acquire()
+        if self._waiting >= QUEUE:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await places.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
 
     async def _ask(self, request: Callable[[], Awaitable[Answer]], what: str) -> Answer | Failed:
         # Again, because the breaker may have opened while this one stood in the queue.
@@ -199,27 +211,32 @@ class Gate:
 
 
 class Gates:
-    """The gates of all registries. They outlive a reload: a registry does not recover because we read a file."""
+    """The gates of all registries. They outlive a reload: a registry does not recover because we read a file.
+
+    Hosts that only a pattern covers are an author's choice: however many they are, they push no listed one out.
+    """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._gates: LRUCache[str, Gate] = LRUCache(GATES)
+        self._listed: dict[str, Gate] = {}
+        self._others: LRUCache[str, Gate] = LRUCache(GATES)
 
     def find(self, host: str) -> Gate | None:
         """The gate of a host that was asked before."""
-        return self._gates.get(host)
+        return self._listed.get(host) or self._others.get(host)
 
     def get(self, registry: Registry) -> Gate:
         """The gate of this registry, made when it is first needed."""
-        gate = self._gates.get(registry.host)
+        gate = self.find(registry.host)
         if gate is None:
-            gate = self._gates[registry.host] = Gate(registry, self._now)
+            gates = self._listed if registry.listed else self._others
+            gate = gates[registry.host] = Gate(registry, self._now)
         gate.resize(registry.max_in_flight)
         return gate
 
     def states(self) -> dict[str, bool]:
         """Whether the breaker is open, by the registry's name in metrics."""
         states: dict[str, bool] = {}
-        for gate in tuple(self._gates.values()):
+        for gate in (*self._listed.values(), *self._others.values()):
             states[gate.label] = states.get(gate.label, False) or gate.breaker.refusal() is not None
         return states

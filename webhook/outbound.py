@@ -63,9 +63,9 @@ class AddressRefused(OSError):
 
 
 class _Route(msgspec.Struct, frozen=True):
-    """What makes two requests share a session: authorities, allowed addresses, proxy."""
+    """What makes two requests share a session: authorities (None where no TLS is spoken), allowed addresses, proxy."""
 
-    ca: str
+    ca: str | None
     allowance: Allowance
     proxy: str
 
@@ -98,7 +98,6 @@ class Outbound:
         self._resolver = resolver
         self._resolvers: list[AbstractResolver] = []
         self._transports: dict[_Route, AiohttpTransport] = {}
-        self._contexts: dict[str, ssl.SSLContext] = {}
         self._ways: LRUCache[tuple[str, str], AiohttpTransport | Trouble] = LRUCache(PLACES)
         self._turns: LRUCache[str, asyncio.Semaphore] = LRUCache(PLACES)
 
@@ -146,7 +145,7 @@ class Outbound:
         if place is None:
             return Trouble(Reason.BAD_REGISTRY, "it redirects to something that is no plain URL")
         before = urlsplit(request.url)
-        found = registry if before.netloc in place.names else self._find(place.names)
+        found = registry if before.netloc.lower() in place.names else self._find(place.names)
         if found is None:
             return Trouble(
                 Reason.HOST_NOT_LISTED,
@@ -237,17 +236,20 @@ class Outbound:
     def _find_way(self, scheme: str, place: str, registry: Registry) -> AiohttpTransport | Trouble:
         if is_odd_number(place):
             return Trouble(Reason.ADDRESS_REFUSED, "its host is a number that is no plain address; write it in full")
-        return self._transport(self._route((place, f"{place}{DEFAULT_PORT[scheme]}"), registry))
+        route = self._route((place, f"{place}{DEFAULT_PORT[scheme]}"), registry)
+        if scheme == "http" and not route.proxy:
+            route = msgspec.structs.replace(route, ca=None)
+        return self._transport(route)
 
     def _route(self, names: tuple[str, str], registry: Registry) -> _Route:
         if registry.proxy:
             # Behind a proxy the dialled address is the proxy's, which the operator chose.
             return _Route(registry.ca, Allowance(private=True, loopback=True), registry.proxy)
         literal = self._registries.literal
-        own = registry.endpoint in names
+        own = registry.is_at(name.lower() for name in names)
         listed = registry if own else next((literal[name] for name in names if name in literal), None)
         # A realm that is listed for a registry on loopback may live there too.
-        near = registry.allow_loopback and any(name in registry.realms for name in names)
+        near = registry.allow_loopback and any(name in {one.lower() for one in registry.realms} for name in names)
         allowance = Allowance(
             private=listed is not None and listed.listed,
             loopback=near or (listed is not None and listed.allow_loopback),
@@ -261,9 +263,7 @@ class Outbound:
         return transport
 
     def _make(self, route: _Route) -> AiohttpTransport:
-        context = self._contexts.get(route.ca)
-        if context is None:
-            context = self._contexts[route.ca] = _context(route.ca)
+        context = _context(route.ca)
         resolver = self._resolver()
         self._resolvers.append(resolver)
         connector = aiohttp.TCPConnector(
@@ -279,8 +279,16 @@ class Outbound:
         return AiohttpTransport(verify=context, trust_env=False, client=session, proxy=proxy)
 
 
-def _context(ca: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=ca or None)
+@lru_cache(maxsize=64)
+def _context(ca: str | None) -> ssl.SSLContext:
+    """Whom to trust. Reading the system's authorities holds the loop up for some 50 ms, so a reload does not do it anew."""
+    if ca is None:
+        # No TLS is spoken there; if it were after all, this one trusts nobody.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = ssl.create_default_context()
+    if ca:
+        # Besides the system's, as with docker and containerd: a token server may be another's.
+        context.load_verify_locations(cadata=ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

@@ -234,9 +234,8 @@ class RegistryClient:
         url = f"{scheme}://{registry.endpoint}/v2/{image.path}/{what}"
         request = Request(method, url, purpose, ACCEPT if purpose == "manifest" else "", limit=MANIFEST_BODY)
         place = (registry.host, image.path)
-        talk = with_login(
-            request, path=image.path, registry=registry, credential=ask.credential, known=self._challenges.get(place)
-        )
+        known = self._challenges.get(place)
+        talk = with_login(request, path=image.path, registry=registry, credential=ask.credential, known=known)
         said: Response | Trouble | Token | None = None
         try:
             while True:
@@ -248,7 +247,7 @@ class RegistryClient:
             answer, challenge = done.value
             if challenge is not None:
                 self._challenges[place] = challenge
-            else:
+            elif known is not None:
                 # What is known led to no token: a registry may have moved its realm.
                 self._challenges.pop(place, None)
             return answer
@@ -302,9 +301,12 @@ class RegistryClient:
         except StopIteration as done:
             outcome: Token | Trouble = done.value
             if isinstance(outcome, Token):
-                life = min(outcome.life * RENEW_AT, outcome.life - RENEW_BEFORE)
-                self._tokens[need] = _Kept(outcome, self._now() + life)
+                self._keep(need, outcome)
             return outcome
+
+    def _keep(self, need: NeedToken, token: Token) -> None:
+        life = min(token.life * RENEW_AT, token.life - RENEW_BEFORE)
+        self._tokens[need] = _Kept(token, self._now() + life)
 
 
 def _token_size(kept: _Kept) -> int:

@@ -128,8 +128,8 @@ class Resolver:
         return fact
 
     def remember(self, ask: AskDigest, digest: str, *, age: float = 0.0) -> bool:
-        """Take in what a running Pod shows: a digest that these images had `age` seconds ago. It stands in when the
-        upstream cannot be asked and never counts as fresh. False where something better is known, where it is too
+        """Take in what a running Pod shows under our seal: a digest that the upstream named to these credentials `age`
+        seconds ago. It stands in when the upstream cannot be asked and never counts as fresh. False where something better is known, where it is too
         old, or where the credentials are not in memory."""
         images, audience, _, _ = _read(ask)
         candidates = [self._credentials.peek(image, audience) for image in images]
@@ -137,7 +137,7 @@ class Resolver:
         key = (images, _fingerprint(found))
         if len(found) < len(images) or key in self._memory.answers or age >= self._settings.stale:
             return False
-        known = Known(digest, "stale", images[0].registry)
+        known = Known(digest, "stale", images[0].registry, "seal")
         self._memory.answers[key] = keep_stale(known, began=self._now() - age, resolving=self._settings)
         return True
 

@@ -199,7 +199,7 @@ class Registry(Settings):
     realms: tuple[HostName, ...] = ()
     """Other hosts that may issue its tokens. The host itself and docker.io's own pair are built in."""
     ca: FileName | None = None
-    """PEM file of the authorities to trust, relative to this file."""
+    """PEM file of authorities to trust besides the system's, relative to this file."""
     max_in_flight: int = Field(default=32, ge=1, le=1024)
     """Requests under way at once."""
     plain_http: bool = Field(default=False, alias="plainHTTP")
@@ -335,7 +335,7 @@ class Resolving(Settings):
     proxy: Proxy | None = None
     """Proxy for all registries that name none."""
     ca: FileName | None = None
-    """Authorities for all registries that name none."""
+    """Authorities, besides the system's, for all registries that name none."""
 
 
 class Configuration(Settings):

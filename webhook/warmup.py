@@ -7,8 +7,9 @@ from typing import Final, Protocol
 
 import msgspec
 
-from webhook.core.annotation import is_ours, owner_of, read
+from webhook.core.annotation import is_ours, owner_of, read, source_of
 from webhook.core.ask import AskDigest
+from webhook.core.decision import RESOLVED
 from webhook.core.reference import BadReference, is_digest, parsed
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
@@ -91,7 +92,7 @@ def _shown(item: msgspec.Raw, rules: RuleSet, sealer: Sealer) -> Iterator[tuple[
         return
     for key, entry in images.images.items():
         ask = _ask(key, entry.from_, subject, rules)
-        if ask is not None and is_digest(entry.digest):
+        if ask is not None and is_digest(entry.digest) and source_of(entry) in RESOLVED:
             yield ask, entry.at or images.time, entry.digest
 
 

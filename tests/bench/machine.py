@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,5 +31,7 @@ def described() -> str:
 
 
 def _wrk() -> str:
+    if shutil.which("wrk") is None:
+        return "no wrk"
     told = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout
-    return " ".join(told.split()[:2]) if told else "no wrk"
+    return " ".join(told.split()[:2])

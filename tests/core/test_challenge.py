@@ -98,6 +98,64 @@ def test_whatever_a_header_holds_reading_it_ends(line: str) -> None:
     assert all(scheme == scheme.lower() and scheme.isascii() for scheme, _ in parse_challenges([line]))
 
 
+HEADER_PARTS = st.sampled_from(
+    [
+        "Bearer",
+        "Basic",
+        "a",
+        "realm",
+        "=",
+        '"',
+        ",",
+        " ",
+        "\t",
+        "\\",
+        "x" * 50,
+        "https://a/t",
+        "==",
+        "\x00",
+        "\xe9",
+        ";",
+    ]
+)
+
+
+@given(st.lists(HEADER_PARTS, max_size=30).map("".join), st.lists(HEADER_PARTS, max_size=30).map("".join))
+def test_a_broken_line_spoils_no_other(broken: str, other: str) -> None:
+    assert parse_challenges([broken, other]) == parse_challenges([broken]) + parse_challenges([other])
+    assert choose(Response(401, {"www-authenticate": (broken, 'Bearer realm="https://a/t"')})) is not None
+
+
+REPEATED = [
+    "a",
+    "a ",
+    "a,",
+    ",",
+    " ",
+    "=",
+    "a=",
+    "a=b,",
+    'a="',
+    'a="b"',
+    'a="b",',
+    '"',
+    "\\",
+    '"\\',
+    "Bearer ",
+    "a=b ",
+    ", ,a ",
+    "-",
+]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("head", ["", "Bearer ", 'Bearer realm="', "Bearer realm=", "Basic ,"])
+@pytest.mark.parametrize("part", REPEATED)
+def test_reading_a_header_takes_no_more_than_its_length(part: str, head: str) -> None:
+    """A header this long would keep a reader for hours that looks twice at what it has read."""
+    parse_challenges([head + part * (100_000 // len(part))])
+
+
 BEARER = Challenge("bearer", "https://a/t", "s")
 
 
@@ -132,6 +190,18 @@ ALLOWED = [
     ("//auth.example.com/token", LISTED, "https://auth.example.com/token", "relative to the scheme"),
     ("https://auth.docker.io/token", HUB, "https://auth.docker.io/token", "the pair of docker.io"),
     ("http://localhost:5000/token", PLAIN, "http://localhost:5000/token", "plain HTTP where all is plain"),
+    (
+        f"https://{HOST}/token",
+        Registry(HOST.upper()),
+        f"https://{HOST}/token",
+        "its own host, which the configuration writes in capitals",
+    ),
+    (
+        "https://auth.example.com/token",
+        Registry(HOST, realms=("Auth.Example.com",)),
+        "https://auth.example.com/token",
+        "a listed pair in capitals",
+    ),
     (
         f"https://{HOST}/token",
         Registry(f"{HOST}:443"),

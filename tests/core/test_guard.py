@@ -113,6 +113,19 @@ def test_one_pod_makes_us_ask_few_upstreams_however_many_may_have_filled_the_cac
     assert len(asked) == MAX_ORIGINS
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Absent(), "the upstream did not confirm it"),
+        (Failed(Reason.THROTTLED), "the upstream was not asked: Throttled"),
+        (NotAsked(Reason.OFFLINE), "the upstream was not asked: Offline"),
+    ],
+)
+def test_the_author_hears_why_a_name_was_taken_for_one_by_hand(answer: Any, why: str) -> None:
+    (note,) = judged(OURS, guarded("refuse"), digest=answer).trace
+    assert note == (Reason.NAMED_BY_HAND, "kraken", why)
+
+
 def test_an_upstream_that_cannot_have_the_name_confirms_nothing() -> None:
     far = guarded("refuse", upstream=(Place("up.example.com/mirror/{path}"),))
     (step,) = plan(subject(pod(f"localhost:30081/{'a' * 250}@{D}")), RuleSet((far,)), sealer=SEALER, milliseconds=NOON)

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, decide, known, pod, steps, subject
+from webhook.core.admission import warning_of
 from webhook.core.annotation import IMAGES, Entry, written
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Failed, NotAsked, Passed
+from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, Known, NotAsked, Passed
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
 from webhook.core.plan import arm_of
@@ -44,6 +45,15 @@ GATED = msgspec.structs.replace(REGIONAL, gated=True)
 PARTIAL = msgspec.structs.replace(KRAKEN, paths=Globs(("other/**",)))
 DOWN = Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "connection refused")
 
+
+def remembered(ask: Any) -> Fact:
+    """Memory after a restart in an outage: a digest that a Pod showed, and nobody who could confirm it."""
+    if ask.images[0].digest is not None:
+        return DOWN
+    return Known(D, "stale", "registry.example.com", age=90.0, trouble=Reason.UNAVAILABLE)
+
+
+REMEMBERED: Answer = remembered
 ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, Source]]] = [
     ("fresh", TAG, PRIVATE, {}, (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.FRESH)),
     (
@@ -118,6 +128,34 @@ ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, S
         rule(targets=(KRAKEN, REGIONAL)),
         {"digest": DOWN},
         (Action.REWRITTEN, Reason.GIVEN, MIRRORED, Source.GIVEN),
+    ),
+    (
+        "what a running Pod showed is no proof of access",
+        TAG,
+        rule(targets=(KRAKEN, REGIONAL)),
+        {"digest": REMEMBERED},
+        (Action.REWRITTEN, Reason.STALE, MIRRORED, Source.STALE),
+    ),
+    (
+        "what a running Pod showed stays at the upstream",
+        TAG,
+        PRIVATE,
+        {"digest": REMEMBERED},
+        (Action.PINNED, Reason.STALE, UPSTREAM, Source.STALE),
+    ),
+    (
+        "stale is marked where the image stays at the upstream too",
+        TAG,
+        rule(targets=(PARTIAL,)),
+        {"digest": known(source="stale", trouble=Reason.UNAVAILABLE, age=90.0)},
+        (Action.PINNED, Reason.STALE, UPSTREAM, Source.STALE),
+    ),
+    (
+        "stale is marked where it is only recorded too",
+        TAG,
+        rule(write="record"),
+        {"digest": known(source="stale", trouble=Reason.UNAVAILABLE, age=90.0)},
+        (Action.RECORDED, Reason.STALE, "", Source.STALE),
     ),
     (
         "a target that does not serve the path is passed over",
@@ -307,6 +345,25 @@ def test_a_sealed_digest_is_believed_where_an_upstream_gave_it(source: str, expe
     decision, asked = decide(step)
     assert [type(ask) for ask in asked] == expected
     assert (decision.to, decision.digest) == (MIRRORED, D)
+
+
+@pytest.mark.parametrize(
+    ("the_rule", "act"),
+    [
+        (PRIVATE, "written"),
+        (rule(targets=()), "written"),
+        (rule(percent=0), "written"),
+        (rule(write="record"), "recorded"),
+    ],
+    ids=["rewritten", "pinned", "outside the share", "recorded"],
+)
+def test_an_old_digest_is_warned_of_whatever_is_done_with_it(the_rule: Rule, act: str) -> None:
+    decision = settled(TAG, the_rule, digest=known(source="stale", trouble=Reason.UNAVAILABLE, age=90.0))
+    assert warning_of(decision) == (
+        f"moorage: c0: {TAG} {act} by its last known digest (StaleDigest): digest resolution: registry.example.com "
+        "could not be asked (Unavailable); its answer of 90 s ago is used"
+    )
+    assert decision.source is Source.STALE
 
 
 def test_offline_a_given_digest_is_shown_as_admission_would_place_it() -> None:

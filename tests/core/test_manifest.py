@@ -28,6 +28,7 @@ from webhook.core.manifest import (
     platform_of,
 )
 from webhook.core.reason import Reason
+from webhook.core.reference import is_digest
 
 D512: Final = "sha512:" + "d" * 128
 SCHEMA1: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -216,6 +217,36 @@ def test_a_body_of_another_digest_than_asked_for_is_refused(wanted: str) -> None
 @given(st.binary(), st.sampled_from([None, OCI_INDEX, OCI_MANIFEST, "text/html"]))
 def test_whatever_is_served_reading_it_ends(body: bytes, media_type: str | None) -> None:
     assert isinstance(body_proof(served(body, media_type), None), Trouble | Proof)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from([D, E, OCI_INDEX, OCI_MANIFEST]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+DOCUMENTS = st.dictionaries(
+    st.sampled_from(["schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "subject"]),
+    VALUES | st.just(2) | st.just([{"digest": D, "platform": {"os": "linux", "architecture": "arm64"}}]),
+    max_size=7,
+)
+
+
+@given(
+    DOCUMENTS, st.sampled_from([None, OCI_INDEX, OCI_MANIFEST, "application/json", SCHEMA1]), st.sampled_from([None, D])
+)
+def test_whatever_a_document_holds_what_it_proves_is_its_own_hash(
+    document: dict[str, Any], media_type: str | None, wanted: str | None
+) -> None:
+    response = served(document, media_type, D)
+    for told in (body_proof(response, wanted), contents_of(response)):
+        if isinstance(told, Proof):
+            assert told.digest == sha("sha256", response)
+            assert "fsLayers" not in document or document["fsLayers"] is None
+        elif isinstance(told, Contents):
+            assert told.config == "" or is_digest(told.config)
+            assert told.child_for("linux/arm64") in {"", D, E}
+        else:
+            assert told.reason is Reason.BAD_REGISTRY
 
 
 def test_lists_children_or_the_configuration() -> None:

@@ -259,3 +259,52 @@ SEGMENTS = [
 def test_looks_up_as_podman_does(places: list[str], repository: str, expected: list[str]) -> None:
     file = AuthFile.from_auth_json({"auths": {place: {"username": place} for place in places}})
     assert users(file.lookup(repository)) == expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
+    max_leaves=12,
+)
+ENTRIES = st.dictionaries(
+    st.sampled_from(["auth", "username", "password", "identitytoken", "registrytoken", "email", "Auth"]),
+    JSON | st.sampled_from([packed("user", "pw"), "====", "dXNlcg==", "dXNlcjpwdw", "\udc80", "a\nb"]),
+    max_size=4,
+)
+CONFIGS = st.dictionaries(
+    st.sampled_from(["auths", "credHelpers", "credsStore", "registry.example.com", "HttpHeaders"]),
+    JSON | st.dictionaries(st.sampled_from(["registry.example.com", "https://", "[", "*", "a/b?c"]), ENTRIES | JSON),
+    max_size=3,
+)
+
+
+@given(CONFIGS | JSON)
+def test_whatever_a_docker_config_holds_it_is_read_or_refused_and_never_shown(config: Any) -> None:
+    try:
+        keyring = Keyring.from_docker_config(json.dumps(config))
+    except BadDockerConfig:
+        return
+    assert not any(one.is_anonymous for one in keyring.lookup("registry.example.com/team/app"))
+    assert all(len(problem) < 300 for problem in keyring.problems)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_whatever_a_file_holds_it_is_read_or_refused(content: bytes | str) -> None:
+    try:
+        Keyring.from_docker_config(content)
+    except BadDockerConfig:
+        return
+
+
+@pytest.mark.parametrize("config", ["[" * 200_000, '{"auths":' * 100_000, '{"auths": {"a.b": ' + "[" * 200_000])
+def test_a_file_may_be_as_deep_as_it_likes(config: str) -> None:
+    with pytest.raises(BadDockerConfig):
+        Keyring.from_docker_config(config)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("part", ["*", "[", "[!", "*a", "?", "\\", "[a-", "a*"])
+def test_looking_up_takes_no_more_than_the_length_of_a_pattern(part: str) -> None:
+    """Whoever may write a pull secret would keep a reader for hours that tries every way to match."""
+    place = f"{part * (3000 // len(part))}.example.com"
+    assert len(keyring(place).lookup(f"{'a' * 3000}.example.com/x")) <= 1

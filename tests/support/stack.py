@@ -18,6 +18,7 @@ from webhook.core.freshness import Resolving
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
+from webhook.core.targets import Target
 from webhook.credentials.source import Credentials, Provider
 from webhook.engine import Clocks, Engine, Unasked, Waiting
 from webhook.holdings import Held, Holdings
@@ -47,12 +48,16 @@ class Stack:
     """An engine over real doors. `open` again is a reload: what is remembered stays."""
 
     def __init__(
-        self, *rules: Rule, resolving: Resolving = USUAL, providers: Mapping[str, Provider] | None = None
+        self,
+        *rules: Rule,
+        targets: Sequence[Target] = (),
+        resolving: Resolving = USUAL,
+        providers: Mapping[str, Provider] | None = None,
     ) -> None:
         self.clock = Clock()
         self.log = io.StringIO()
         self.telemetry = Telemetry(Log(self.log))
-        self._rules = rules
+        self._rules = RuleSet(rules, targets=targets)
         self._resolving = resolving
         self._providers = providers
         self._answers = Memory(resolving.entries, self.clock)
@@ -86,7 +91,7 @@ class Stack:
         )
         nobody = Unasked(Reason.NO_CLUSTER)
         self.engine = Engine(
-            RuleSet(self._rules),
+            self._rules,
             {AskDigest: resolver, AskHeld: holdings, AskStanding: nobody, AskPin: nobody},
             sealer=SEALER,
             clocks=Clocks(self.clock, lambda: NOON),

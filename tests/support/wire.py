@@ -81,6 +81,11 @@ async def closed(_to: Sending, _answer: Answer) -> None:
     """Closes the connection without a word."""
 
 
+async def farewell(to: Sending, answer: Answer) -> None:
+    """Says what it has to say and closes."""
+    await to.send(answer.head + answer.payload)
+
+
 async def half(to: Sending, answer: Answer) -> None:
     """Closes in the middle: of the body, or of the head where there is no body."""
     await to.send(answer.head + answer.payload[: len(answer.payload) // 2] if answer.payload else answer.head[:20])

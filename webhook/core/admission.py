@@ -363,7 +363,8 @@ def warning_of(decision: Decision) -> str:
     if decision.reason not in _WARNS and decision.action not in {Action.FAILED, Action.REFUSED}:
         return ""
     slot = decision.slot
-    result = "written by its last known digest" if decision.reason is Reason.STALE else "refused"
+    act = "recorded" if decision.action is Action.RECORDED else "written"
+    result = f"{act} by its last known digest" if decision.reason is Reason.STALE else "refused"
     if decision.action in {Action.FAILED, Action.UNCHANGED}:
         result = "kept as is"
     said = next((sentence(note) for note in reversed(decision.trace) if note[0] is decision.reason), "")

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.annotation import is_ours, key_of, read
+from webhook.core.annotation import is_ours, key_of, read, source_of
 from webhook.core.ask import Absent, Ask, Fact, Known
+from webhook.core.decision import RESOLVED
 from webhook.core.manifest import INDEXES
 from webhook.core.notes import trouble_of
 from webhook.core.pins import PREFIX, Pinned, has_room, judge, needs_seal, written
@@ -171,8 +172,8 @@ def _shown(step: Adoption, pod: Seen, now: Fact) -> Iterator[tuple[str, str, boo
     images = read(pod.annotations)
     entry = images.images.get(key)
     if entry is not None and is_digest(entry.digest) and _is_of(entry.from_, step.image):
-        sealed = is_ours(images, step.living.revision.namespace, step.living.controller, step.sealer)
-        yield entry.digest, "annotation", sealed
+        ours = is_ours(images, step.living.revision.namespace, step.living.controller, step.sealer)
+        yield entry.digest, "annotation", ours and source_of(entry) in RESOLVED
     text = pod.images.get(key, "")
     image = parsed(text)
     digest = image.digest if isinstance(image, Reference) else None

@@ -130,7 +130,7 @@ def realm_url(challenge: Challenge, request_url: str, registry: Registry) -> str
     place = read_url(challenge.realm, request_url)
     if place is None or "#" in challenge.realm:
         return Trouble(Reason.LOGIN_REFUSED, "the token address it names is no plain URL")
-    plain = registry.plain_http and registry.endpoint in place.names
+    plain = registry.plain_http and registry.is_at(place.names)
     if place.scheme != "https" and not plain:
         return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {place.scheme}, only https is allowed")
     if not any(map(registry.may_issue_tokens, place.names)):

@@ -1,6 +1,7 @@
 """What happens to one slot, and why: the value that webhook, command line and page all show."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -30,6 +31,10 @@ class Source(StrEnum):
     GIVEN = "given"
     LOCKED = "locked"
     NONE = "none"
+
+
+RESOLVED: Final = frozenset({Source.PIN, Source.SIBLING, Source.FRESH, Source.CACHED, Source.STALE})
+"""What an upstream has named to credentials of this namespace: what stands in an image or in a lock was never asked."""
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.ask import Ask, Fact, Known, NotAsked
+from webhook.core.ask import Ask, Fact, Failed, Known, NotAsked
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Reason
 from webhook.core.reference import Reference
@@ -46,8 +46,8 @@ def judge(step: Guarded) -> Generator[Ask, Fact, Decision]:
         fact = yield from ask_upstreams(rule, origin, step.subject.audience)
         if isinstance(fact, Known):
             return _let_be(step, rule)
-        if isinstance(fact, NotAsked):
-            why = fact.reason.value
+        if isinstance(fact, NotAsked | Failed):
+            why = f"the upstream was not asked: {fact.reason.value}"
     action = Action.REFUSED if step.target.guard == "refuse" else Action.UNCHANGED
     return Decision(
         step.slot,

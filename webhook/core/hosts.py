@@ -47,8 +47,13 @@ class Registry(msgspec.Struct, frozen=True):
         return HUB_ENDPOINT if self.host == DOCKER_HUB else self.host
 
     def may_issue_tokens(self, realm: str) -> bool:
-        """Whether this host (with its port, if any) may issue tokens for the registry."""
-        return realm == self.endpoint or realm in self.realms or realm in BUILT_IN_REALMS.get(self.host, ())
+        """Whether this host (lower-case, with its port, if any) may issue tokens for the registry."""
+        own = (self.endpoint, *self.realms, *BUILT_IN_REALMS.get(self.host, ()))
+        return any(realm == one.lower() for one in own)
+
+    def is_at(self, names: Iterable[str]) -> bool:
+        """Whether one of these names of a place (lower-case, with and without its port) is the registry's own."""
+        return self.endpoint.lower() in names
 
 
 class Registries:

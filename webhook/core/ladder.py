@@ -18,7 +18,7 @@ from webhook.core.ask import (
     Known,
     NotAsked,
 )
-from webhook.core.decision import Action, Decision, Source
+from webhook.core.decision import RESOLVED, Action, Decision, Source
 from webhook.core.guard import Guarded, judge
 from webhook.core.notes import found_note, trouble_of
 from webhook.core.pinning import Pinning, pin
@@ -32,13 +32,12 @@ from webhook.core.upstream import ask_upstreams
 
 Asking = Generator[Ask, Fact, Decision]
 
-_RESOLVED = frozenset({Source.PIN, Source.SIBLING, Source.FRESH, Source.CACHED, Source.STALE})
-"""Where a digest comes from that an upstream gave to credentials of this namespace."""
 _REASON_OF = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A digest, where it came from, whether the upstream gave it to this Pod's own credentials, and how it was found."""
+    """A digest, where it came from, whether the upstream gave it to credentials that answer for this Pod, and how it was
+    found."""
 
     digest: str
     source: Source
@@ -73,7 +72,8 @@ def _settle(step: Settle) -> Asking:
     if isinstance(found, Decision):
         return found
     if step.rule.write == "record":
-        return _decide(step, Action.RECORDED, Reason.RECORDED, found, found.notes)
+        reason = Reason.STALE if found.source is Source.STALE else Reason.RECORDED
+        return _decide(step, Action.RECORDED, reason, found, found.notes)
     pinned = step.image.pinned(found.digest, keep_tag=step.rule.write == "tagAndDigest")
     return (yield from _place(step, pinned, found))
 
@@ -85,7 +85,7 @@ def _find(step: Settle) -> Generator[Ask, Fact, Found | Decision]:
         return Found(image.digest, Source.GIVEN, False, ((Reason.GIVEN,),))
     if step.locked:
         return Found(step.locked, Source.LOCKED, False, ((Reason.LOCKED, step.slot.text, step.locked),))
-    if step.prior is not None and (source := source_of(step.prior)) in _RESOLVED:
+    if step.prior is not None and (source := source_of(step.prior)) in RESOLVED:
         note = _found_note(step.slot.text, step.prior.digest, source, "our seal")
         return Found(step.prior.digest, source, True, (note,), step.prior.at)
     notes: list[Note] = []
@@ -136,10 +136,12 @@ def _believed(step: Settle, fact: Fact, notes: list[Note]) -> Generator[Ask, Fac
 
 
 def _from_upstream(step: Settle, known: Known, notes: list[Note]) -> Found:
+    # What is known without a credential was not told by an upstream.
+    proven = known.credential != ""
     if known.trouble is not None:
         note: Note = (Reason.STALE, known.host, known.trouble.value, known.age)
-        return Found(known.digest, Source.STALE, True, (*notes, note))
-    return Found(known.digest, Source(known.source), True, (*notes, found_note(step.slot.text, known)))
+        return Found(known.digest, Source.STALE, proven, (*notes, note))
+    return Found(known.digest, Source(known.source), proven, (*notes, found_note(step.slot.text, known)))
 
 
 def _found_note(text: str, digest: str, source: Source, by: str) -> Note:
@@ -189,7 +191,9 @@ def _stay(
     step: Settle, image: Reference, found: Found | None, passed_over: Reason | None, notes: tuple[Note, ...]
 ) -> Decision:
     """No target: the upstream by digest, or nothing at all where that is what stands there."""
-    reason = passed_over or _reason(found)
+    # That the digest is an old one matters more than why it stays at the upstream; the trace tells both.
+    is_stale = found is not None and found.source is Source.STALE
+    reason = _reason(found) if is_stale or passed_over is None else passed_over
     if found is None or found.source is Source.GIVEN:
         return _decide(step, Action.UNCHANGED, reason, found, notes)
     return _decide(step, Action.PINNED, reason, found, notes, to=str(image))

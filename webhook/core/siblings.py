@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from webhook.core.annotation import is_ours, read
+from webhook.core.annotation import is_ours, read, source_of
+from webhook.core.decision import RESOLVED
 from webhook.core.pins import Pinned
 from webhook.core.reference import BadReference, is_digest, parsed
 from webhook.core.seal import Sealer
@@ -46,12 +47,14 @@ def decide(siblings: Iterable[Sibling], owner: Owner, namespace: str, sealer: Se
     found: dict[str, tuple[bool, int, str, str, int]] = {}
     for sibling in siblings:
         images = read(sibling.annotations)
-        sealed = is_ours(images, namespace, owner.uid, sealer)
+        ours = is_ours(images, namespace, owner.uid, sealer)
         for entry in images.images.values():
             image = parsed(entry.from_)
             if isinstance(image, BadReference) or image.digest is not None or not is_digest(entry.digest):
                 continue
             name = image.tagged
+            # A digest from a lock or from the image itself stands under our seal too, and no upstream has named it.
+            sealed = ours and source_of(entry) in RESOLVED
             one = (not sealed, sibling.created, sibling.name, entry.digest, entry.at or images.time)
             found[name] = min(found.get(name, one), one)
     return {name: Pinned(digest, not unsealed, at) for name, (unsealed, _, _, digest, at) in found.items()}

@@ -164,15 +164,15 @@ class Credentials:
     def _provider(self, source: CredentialSource) -> Provider | None:
         return self._files[source.file] if source.kind == FILE_KIND else self._providers.get(source.kind)
 
-    def _settle(self, place: tuple[str, str, str], found: Iterable[Credential]) -> Candidates:
+    def _settle(self, place: tuple[str, str, str], found: list[Credential]) -> Candidates:
         if len(self._settled) >= self._entries:
             # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
             self._settled.clear()
         settled = self._settled[place] = self._sealed(found)
         return settled
 
-    def _sealed(self, found: Iterable[Credential]) -> Candidates:
-        return self._seal(tuple(_once_each(found)))
+    def _sealed(self, found: list[Credential]) -> Candidates:
+        return self._seal(tuple(found) if len(found) == 1 else tuple(_once_each(found)))
 
 
 def _given(source: CredentialSource) -> tuple[Credential, ...]:
