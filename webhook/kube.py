@@ -5,6 +5,7 @@ and only when a cluster is used: it takes 1 s and 58 MiB.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -35,12 +36,18 @@ class NoCluster(ValueError):
     """No cluster can be reached with what is configured; says what to do."""
 
 
+_WARNING: Final = re.compile(r'[0-9]{3} \S+ "((?:[^"\\]|\\.)*)"')
+"""`299 - "text"` (RFC 7234, 5.5); several may share a line."""
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words."""
+    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words. `warnings`
+    is what kubectl would print. The body of a refusal may quote what was sent: it is for whoever asked, never for a log."""
 
     status: int
     body: bytes = b""
     trouble: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -57,7 +64,12 @@ class _Page(msgspec.Struct):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
 _page: Final = msgspec.json.Decoder(_Page)
+_status: Final = msgspec.json.Decoder(_Status)
 
 
 class ListBroke(RuntimeError):
@@ -77,7 +89,14 @@ class Kube:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kube")
 
     @classmethod
-    def connect(cls, kubeconfig: Path | None = None, *, context: str | None = None, in_cluster: bool = False) -> "Kube":
+    def connect(
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        context: str | None = None,
+        in_cluster: bool = False,
+        threads: int = THREADS,
+    ) -> "Kube":
         """The cluster of a kubeconfig (else of $KUBECONFIG or ~/.kube/config), or the one this Pod runs in.
 
         Raises:
@@ -95,10 +114,10 @@ class Kube:
             raise NoCluster(f"{where} leads to no cluster: {failed}") from None
         # Ours is to retry, and only where a deadline leaves time for it.
         chosen.retries = False
-        chosen.connection_pool_maxsize = THREADS
+        chosen.connection_pool_maxsize = threads
         client = ApiClient(chosen)
         client.user_agent = "moorage"
-        return cls(client)
+        return cls(client, threads=threads)
 
     @property
     def host(self) -> str:
@@ -205,16 +224,31 @@ class Kube:
                 _preload_content=False,
                 _request_timeout=(seconds, seconds),
             )
-            return Answer(response.status, _whole(response))
+            return Answer(response.status, _whole(response), warnings=_warnings(response.headers))
         except ApiException as refused:
-            # Its body may quote what was sent; the status is all that anyone here goes by.
             if refused.status:
-                return Answer(int(refused.status))
+                return Answer(int(refused.status), refused.body or b"", warnings=_warnings(refused.headers))
             return Answer(0, trouble="the API server's certificate is not trusted")
         except urllib3.exceptions.HTTPError as broken:
             return Answer(0, trouble=_trouble(broken))
         except (ConfigException, OSError) as broken:
             return Answer(0, trouble=f"the API server cannot be asked ({type(broken).__name__})")
+
+
+def said(answer: Answer) -> str:
+    """Why it did not do what was asked, in the API server's words where it has some."""
+    try:
+        told = _status.decode(answer.body).message
+    except msgspec.MsgspecError:
+        told = ""
+    return told or answer.trouble or f"the API server answers {answer.status}"
+
+
+def namespace_of(kubeconfig: Path | None = None, context: str | None = None) -> str:
+    """The namespace that a context of a kubeconfig chooses; `default` where it chooses none."""
+    contexts, current = config.list_kube_config_contexts(str(kubeconfig) if kubeconfig is not None else None)
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    return str((chosen.get("context") or {}).get("namespace") or "default")
 
 
 def named(*parts: str) -> str:
@@ -231,6 +265,12 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
         response.close()
         raise OSError("the answer is too large")
     return body
+
+
+def _warnings(headers: Any) -> tuple[str, ...]:
+    """What the API server wants its users to read. It writes UTF-8, and the library reads Latin-1."""
+    every = [found[1] for line in headers.getlist("Warning") for found in _WARNING.finditer(line)]
+    return tuple(re.sub(r"\\(.)", r"\1", one).encode("latin-1", "replace").decode("utf-8", "replace") for one in every)
 
 
 def _trouble(broken: urllib3.exceptions.HTTPError) -> str:

@@ -11,10 +11,11 @@ import msgspec
 from webhook import wiring
 from webhook.adopter import Adopter, Report, survey, told
 from webhook.cli import common
+from webhook.cli.cluster import connect
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
-from webhook.kube import Kube, ListBroke, NoCluster
+from webhook.kube import Kube, ListBroke
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
@@ -42,7 +43,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Look, print, write, and give the exit code."""
     loaded = common.load(chosen)
-    kube = connect(wanted)
+    kube = connect(wanted.kubeconfig, wanted.context)
     try:
         if wanted.watch:
             raise NotImplementedError
@@ -54,19 +55,6 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     common.put(common.pretty(_data(reports)) if wanted.as_json else _table(reports))
     _summarise(reports, wanted)
     return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
-
-
-def connect(wanted: Wanted) -> Kube:
-    """The cluster.
-
-    Raises:
-        Stop: there is none.
-    """
-    inside = wanted.kubeconfig is None and wanted.context is None and wiring.IN_CLUSTER in os.environ
-    try:
-        return Kube.connect(wanted.kubeconfig, context=wanted.context, in_cluster=inside)
-    except NoCluster as none:
-        raise Stop(Exit.USAGE, str(none)) from None
 
 
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
