@@ -10,6 +10,7 @@ from typing import TextIO
 
 import msgspec
 
+from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.seal import Sealer
 from webhook.desk import Desk
@@ -17,7 +18,7 @@ from webhook.reload import watch
 from webhook.server import Listen, Server
 from webhook.telemetry import Log, Telemetry
 from webhook.tls import BadCertificate, Pair, read, self_signed, utc_now
-from webhook.wiring import IN_CLUSTER, Assembly, Cluster, sealer_from
+from webhook.wiring import Assembly, Cluster, sealer_from
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -139,13 +140,14 @@ class Service:
     def _cluster(self, sealer: Sealer) -> Cluster | None:
         """The cluster of the kubeconfig, else the one this Pod runs in, else none."""
         options = self._options
-        inside = IN_CLUSTER in self._environ
+        inside = HOST in self._environ
         if options.kube == "off" or (options.kubeconfig is None and not inside):
             return None
-        from webhook.kube import Kube, NoCluster  # noqa: PLC0415 - a process without a cluster does without it
+        from webhook.kube import Kube  # noqa: PLC0415 - a process without a cluster does without it
 
         try:
-            return Cluster(Kube.connect(options.kubeconfig, in_cluster=options.kubeconfig is None), sealer)
+            access = of_pod(self._environ) if options.kubeconfig is None else of_kubeconfig(options.kubeconfig)
+            return Cluster(Kube(access), sealer)
         except NoCluster as none:
             raise BadOptions(f"{none}; --kube off does without a cluster") from None
 

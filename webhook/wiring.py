@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from webhook.resolver import Resolver
     from webhook.telemetry import Telemetry
 
-IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
-"""The kubelet sets it in every Pod."""
 ENTRIES: Final = 10_000
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
 

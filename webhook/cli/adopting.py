@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook import wiring
+from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.adopter import Adopter, Report, survey, told
 from webhook.cli import common
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
-from webhook.kube import Kube, ListBroke, NoCluster
+from webhook.kube import Kube, ListBroke
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
@@ -62,9 +63,9 @@ def connect(wanted: Wanted) -> Kube:
     Raises:
         Stop: there is none.
     """
-    inside = wanted.kubeconfig is None and wanted.context is None and wiring.IN_CLUSTER in os.environ
+    inside = wanted.kubeconfig is None and wanted.context is None and HOST in os.environ
     try:
-        return Kube.connect(wanted.kubeconfig, context=wanted.context, in_cluster=inside)
+        return Kube(of_pod(os.environ) if inside else of_kubeconfig(wanted.kubeconfig, wanted.context))
     except NoCluster as none:
         raise Stop(Exit.USAGE, str(none)) from None
 
