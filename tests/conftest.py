@@ -4,16 +4,18 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import uvloop
+
+SERVED: Final = {"test_connection.py", "test_drain.py", "test_lane.py", "test_reload.py", "test_server.py"}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """The server's tests run on the loop that serves: asyncio's own loses a connection that it took just before its
     listener is closed. The command line runs on asyncio's."""
-    if item.path.name in {"test_lane.py", "test_server.py"}:
+    if item.path.name in SERVED:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 

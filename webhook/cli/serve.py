@@ -71,6 +71,7 @@ def serve(
     import uvloop
 
     from webhook.config import BadConfiguration
+    from webhook.server import CannotServe
     from webhook.serving import BadOptions, Options, Service
     from webhook.settings import seconds
     from webhook.tls import BadCertificate
@@ -97,7 +98,7 @@ def serve(
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())
-    except (BadConfiguration, BadOptions, BadCertificate, ValueError) as bad:
+    except (BadConfiguration, BadOptions, BadCertificate, CannotServe, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
