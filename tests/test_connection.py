@@ -142,6 +142,18 @@ async def test_the_cap_is_met_to_the_byte_by_one_who_reads_only_when_all_is_sent
 
 
 @BOTH
+async def test_one_who_is_refused_while_he_sends_is_heard_out(*, lane: bool) -> None:
+    async with serving(lane=lane) as running:
+        connection = await running.connect()
+        await connection.send(HEAD + b"Content-Length: %d\r\n\r\n" % (4 * MAX_BODY))
+        assert (await connection.answer())[0] == 413
+        for _ in range(16):
+            await connection.send(b"x" * (MAX_BODY // 4))
+        assert not connection.reader.at_eof()
+        connection.close()
+
+
+@BOTH
 async def test_one_who_asks_first_is_not_told_to_send_what_is_too_large(*, lane: bool) -> None:
     async with serving(lane=lane) as running:
         connection = await running.connect()
@@ -238,14 +250,16 @@ async def test_it_has_ten_seconds() -> None:
 @BOTH
 async def test_one_who_waits_for_an_answer_is_not_called_slow_for_what_stands_behind(*, lane: bool) -> None:
     async with serving(lane=lane, patience=0.05) as running:
-        connection, other = await running.connect(), await running.connect()
-        await connection.send(post(review("wait")) + post(review("behind"))[:-5])
+        connections, other = [await running.connect() for _ in range(2)], await running.connect()
+        for connection, part in zip(connections, (HEAD, post(review("behind"))[:-5]), strict=True):
+            await connection.send(post(review("wait")) + part)
         await other.send(HEAD)
         # Longer than anybody may take to send: the other one's time is over.
         assert (await other.answer())[0] == 408
         running.engine.release.set()
-        assert json.loads((await connection.answer())[2])["uid"] == "wait"
-        assert (await connection.rest()).startswith(b"HTTP/1.1 408 ")
+        for connection in connections:
+            assert json.loads((await connection.answer())[2])["uid"] == "wait"
+            assert (await connection.rest()).startswith(b"HTTP/1.1 408 ")
         other.close()
 
 
@@ -357,6 +371,20 @@ async def test_the_last_of_a_row_may_ask_to_close_and_those_before_it_are_answer
         await running.engine.waiting.wait()
         running.engine.release.set()
         assert await all_answers(connection, 3) == ["wait", "b", "wait-c"]
+        assert await connection.is_closed()
+
+
+@BOTH
+async def test_a_wish_to_close_that_has_half_arrived_counts_for_its_own_answer_only(*, lane: bool) -> None:
+    async with serving(lane=lane) as running:
+        connection = await running.connect()
+        last = post(review("last"), "Connection: close")
+        await connection.send(post(review("wait")) + last[:-5])
+        await running.engine.waiting.wait()
+        running.engine.release.set()
+        assert await all_answers(connection, 1) == ["wait"]
+        await connection.send(last[-5:])
+        assert await all_answers(connection, 1) == ["last"]
         assert await connection.is_closed()
 
 

@@ -179,17 +179,14 @@ class Connection(HttpToolsProtocol):
             self._end()
 
     def pause_writing(self) -> None:
-        """The caller does not read its answers: make it no more of them."""
+        """The caller does not read its answers."""
         self._stuck_since = self.loop.time()
         super().pause_writing()
-        self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         """It reads again."""
         self._stuck_since = None
         super().resume_writing()
-        if self._is_idle():
-            self.flow.resume_reading()
 
     def _look_after(self) -> None:
         now = self.loop.time()
