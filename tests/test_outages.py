@@ -145,10 +145,7 @@ async def test_an_image_that_is_gone_or_not_for_us(state: str, held: str) -> Non
         old = await remembered(here, AGES[held])
         ABSENT[state](here)
         seen = await here.admit()
-        gone = (
-            f"moorage: c0: {here.image} kept as is (AbsentOrDenied): digest resolution: {here.image} not found, "
-            "or not for these credentials"
-        )
+        gone = f"moorage: c0: {here.image} kept as is, not resolved (AbsentOrDenied): not found, or not yours"
         if held in {"fresh", "due"}:
             assert (seen.images, seen.warnings, seen.sources) == ([here.written(old)], [], ["cached"])
         else:
@@ -173,7 +170,7 @@ async def test_a_registry_in_trouble(state: str, held: str) -> None:
             f"moorage: c0: {here.image} written by its last known digest (StaleDigest): digest resolution: {here.host} "
             f"could not be asked ({reason}); its answer of 60 s ago is used"
         )
-        failed = f"moorage: c0: {here.image} kept as is ({reason}): digest resolution at {here.host}/{PATH}: {detail}"
+        failed = f"moorage: c0: {here.image} kept as is, not resolved ({reason}): {detail}"
         expected = {
             "fresh": ([here.written(old)], [], ["cached"]),
             "due": ([here.written(old)], [], ["cached"]),

@@ -16,7 +16,7 @@ from webhook.core.annotation import written as images_written
 from webhook.core.decision import Action, Decision
 from webhook.core.memo import Memo
 from webhook.core.pins import fits, written
-from webhook.core.reason import Note, Reason, sentence
+from webhook.core.reason import UNRESOLVED, Note, Reason, sentence
 from webhook.core.revision import KINDS, Kind
 from webhook.core.rollout import Event, Rollout, Stored
 from webhook.core.rollout import read as read_rollout
@@ -410,7 +410,7 @@ def warning_of(decision: Decision) -> str:
     act = "recorded" if decision.action is Action.RECORDED else "written"
     result = f"{act} by its last known digest" if decision.reason is Reason.STALE else "refused"
     if decision.action in {Action.FAILED, Action.UNCHANGED}:
-        result = "kept as is"
+        result = "kept as is, not resolved" if decision.action is Action.FAILED else "kept as is"
     text = f"moorage: {slot.container}: {slot.text} {result} ({decision.reason.value})"
     note = next((note for note in reversed(decision.trace) if note[0] is decision.reason), None)
     said = _detail(note, decision) if note is not None else ""
@@ -426,6 +426,10 @@ def _detail(note: Note, decision: Decision) -> str:
             return str(why)
         case (Reason.NAMED_BY_HAND, target, why):
             return f"target {target}: {why}"
+        case (Reason.ABSENT, _):
+            return "not found, or not yours"
+        case (reason, _, detail) if reason in UNRESOLVED:
+            return str(detail)
         case _:
             said = sentence(note).removeprefix(f"{note[0]}: ")
     image = decision.slot.image
