@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+OWN_NAMESPACE: Final = SERVICE_ACCOUNT / "namespace"
 HOST: Final = "KUBERNETES_SERVICE_HOST"
 """The kubelet sets it in every Pod."""
 PORT: Final = "KUBERNETES_SERVICE_PORT"
@@ -116,3 +117,12 @@ def of_kubeconfig(file: Path | None = None, context: str | None = None) -> Acces
         proxy=found.proxy or "",
         is_verified=found.verify_ssl,
     )
+
+
+def namespace_of(file: Path | None = None, context: str | None = None) -> str:
+    """The namespace that a context of a kubeconfig chooses; `default` where it chooses none."""
+    from kubernetes import config  # noqa: PLC0415 - see above
+
+    contexts, current = config.list_kube_config_contexts(str(file) if file is not None else None)
+    chosen = next((one for one in contexts if one["name"] == context), current)
+    return str((chosen.get("context") or {}).get("namespace") or "default")

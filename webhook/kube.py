@@ -5,6 +5,7 @@ What comes back is bytes: whoever asked decodes as much of it as it needs.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,12 +29,18 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 EXPIRED: Final = 410
 
 
+_WARNING: Final = re.compile(r'[0-9]{3} \S+ "((?:[^"\\]|\\.)*)"')
+"""`299 - "text"` (RFC 7234, 5.5); several may share a line."""
+
+
 class Answer(msgspec.Struct, frozen=True):
-    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words."""
+    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words. `warnings`
+    is what kubectl would print. The body of a refusal may quote what was sent: it is for whoever asked, never for a log."""
 
     status: int
     body: bytes = b""
     trouble: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -50,7 +57,12 @@ class _Page(msgspec.Struct):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
 _page: Final = msgspec.json.Decoder(_Page)
+_status: Final = msgspec.json.Decoder(_Status)
 
 
 class ListBroke(RuntimeError):
@@ -171,7 +183,7 @@ class Kube:
                 redirect=False,
                 preload_content=False,
             )
-            return Answer(response.status, _whole(response))
+            return Answer(response.status, _whole(response), warnings=_warnings(response.headers))
         except urllib3.exceptions.HTTPError as broken:
             return Answer(0, trouble=_trouble(broken))
         except OSError as broken:
@@ -191,6 +203,15 @@ def _connections(access: Access, number: int) -> urllib3.PoolManager:
     return urllib3.ProxyManager(access.proxy, **settings) if access.proxy else urllib3.PoolManager(**settings)
 
 
+def said(answer: Answer) -> str:
+    """Why it did not do what was asked, in the API server's words where it has some."""
+    try:
+        told = _status.decode(answer.body).message
+    except msgspec.MsgspecError:
+        told = ""
+    return told or answer.trouble or f"the API server answers {answer.status}"
+
+
 def named(*parts: str) -> str:
     """A path of these parts, each quoted."""
     return "/" + "/".join(quote(part, safe="") for part in parts)
@@ -205,6 +226,12 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
         response.close()
         raise OSError("the answer is too large")
     return body
+
+
+def _warnings(headers: urllib3.HTTPHeaderDict) -> tuple[str, ...]:
+    """What the API server wants its users to read. It writes UTF-8, and the library reads Latin-1."""
+    every = [found[1] for line in headers.getlist("Warning") for found in _WARNING.finditer(line)]
+    return tuple(re.sub(r"\\(.)", r"\1", one).encode("latin-1", "replace").decode("utf-8", "replace") for one in every)
 
 
 def _trouble(broken: urllib3.exceptions.HTTPError) -> str:

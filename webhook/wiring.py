@@ -64,11 +64,14 @@ class Laptop(msgspec.Struct):
     credentials: "Credentials | None" = None
 
 
-def offline(loaded: Loaded) -> Laptop:
-    """Rules and targets, and nobody to ask. Imports no HTTP."""
+def offline(loaded: Loaded, *, cluster: "Cluster | None" = None) -> Laptop:
+    """Rules and targets, and no registry to ask. Imports no HTTP."""
     asked = Unasked(Reason.OFFLINE)
     oracles: dict[type, Oracle] = dict.fromkeys((AskDigest, AskHeld, AskStanding, AskPin, AskSibling), asked)
-    engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id)
+    if cluster is not None:
+        oracles |= cluster.oracles(loaded)
+    sealer = cluster.sealer if cluster is not None else own_sealer()
+    engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id)
     return Laptop(engine, time.monotonic())
 
 
@@ -81,8 +84,10 @@ async def laptop(
     observer: Observer | None = None,
     observe: Callable[[str, str, str, float], None] | None = None,
     warn: Callable[[str, str], None] | None = None,
+    cluster: "Cluster | None" = None,
 ) -> AsyncIterator[Laptop]:
-    """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets.
+    """The same engine with registries to ask, and maybe a cluster; the user's docker config stands in for the Pod's pull
+    secrets.
 
     `observe` is told of each request: registry, method, status or reason, seconds; `warn` of what a registry wants its
     users to read.
@@ -97,8 +102,9 @@ async def laptop(
     memories = Memories(loaded.resolving.entries)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories)
-        engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id, observer=observer)
+        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories, cluster=cluster)
+        sealer = cluster.sealer if cluster is not None else own_sealer()
+        engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id, observer=observer)
         yield Laptop(engine, time.monotonic(), client, resolver, credentials)
     finally:
         await memories.aclose()
@@ -154,7 +160,7 @@ class Cluster:
         from webhook.revisions import Rollouts
 
         self.kube = kube
-        self._sealer = sealer
+        self.sealer = sealer
         self._rollouts = Rollouts(time.monotonic)
 
     def oracles(self, loaded: Loaded) -> dict[type, Oracle]:
@@ -163,14 +169,14 @@ class Cluster:
 
         books, remembered = self._rollouts, loaded.resolving.pins
         return {
-            AskPin: Pins(self.kube, books.pins, self._sealer, remembered=remembered),
-            AskSibling: Siblings(self.kube, books.siblings, self._sealer, remembered=remembered),
+            AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered),
+            AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
         }
 
     def seal_with(self, sealer: Sealer) -> None:
         """Judge pins by these keys from now on; what was judged by others is read again."""
-        if sealer != self._sealer:
-            self._sealer = sealer
+        if sealer != self.sealer:
+            self.sealer = sealer
             self._rollouts.forget()
 
     async def aclose(self) -> None:

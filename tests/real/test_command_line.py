@@ -107,7 +107,9 @@ def test_the_login_of_docker_opens_a_registry_with_passwords(
     digest = password_registry.push_image("team/app", "stable")
     configure(shell, password_registry.host, "plainHTTP: true, allowLoopback: true")
     assert shell.type("check", "app.yaml") == 3
-    assert f"app.yaml:9: {password_registry.host}/team/app:stable kept as is, not resolved (AbsentOrDenied)" in shell.err
+    assert (
+        f"app.yaml:9: {password_registry.host}/team/app:stable kept as is, not resolved (AbsentOrDenied)" in shell.err
+    )
 
     shell.write("home/.docker/config.json", json.dumps({"auths": {password_registry.host: {"auth": LOGIN}}}))
     assert shell.type("check", "app.yaml", "-o", "images") == 0

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook import wiring
-from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.adopter import Adopter, Report, survey, told
 from webhook.cli import common
+from webhook.cli.cluster import connect
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
@@ -43,7 +43,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Look, print, write, and give the exit code."""
     loaded = common.load(chosen)
-    kube = connect(wanted)
+    kube = connect(wanted.kubeconfig, wanted.context)
     try:
         if wanted.watch:
             raise NotImplementedError
@@ -55,19 +55,6 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     common.put(common.pretty(_data(reports)) if wanted.as_json else _table(reports))
     _summarise(reports, wanted)
     return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
-
-
-def connect(wanted: Wanted) -> Kube:
-    """The cluster.
-
-    Raises:
-        Stop: there is none.
-    """
-    inside = wanted.kubeconfig is None and wanted.context is None and HOST in os.environ
-    try:
-        return Kube(of_pod(os.environ) if inside else of_kubeconfig(wanted.kubeconfig, wanted.context))
-    except NoCluster as none:
-        raise Stop(Exit.USAGE, str(none)) from None
 
 
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
