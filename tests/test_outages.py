@@ -13,7 +13,7 @@ from tests.core.world import PRIVATE
 from tests.support import wire
 from tests.support.asking import READER
 from tests.support.door import Names
-from tests.support.faults import first, sent_as, with_status
+from tests.support.faults import first, sent_as, with_header, with_status
 from tests.support.registry import PATH, FakeRegistry, Fault, fake_registry, image_document
 from tests.support.stack import Answered, Stack
 from webhook.core.credential import Credential
@@ -321,3 +321,20 @@ async def test_a_digest_that_was_confirmed_is_moved_to_an_open_cache_without_ask
         other = f"{here.host}/{PATH}@sha256:{'0' * 64}"
         here.fake.faults.clear()
         assert (await here.stack.admit(other)).images == [other]
+
+
+async def test_no_cookie_of_one_tenant_comes_back_with_anothers_request() -> None:
+    async with town() as here:
+        here.fake.push()
+        here.fake.login = "bearer"
+        here.fake.realm = f"http://{here.host}/token"
+        here.fake.faults["manifest"] = here.fake.faults["token"] = with_header(
+            "Set-Cookie", "session=of-reader; Path=/"
+        )
+        here.stack = Stack(here.rule, providers={"pod": Pulls(default=READER)})
+        await here.reopen()
+        assert (await here.admit()).sources == ["fresh"]
+        here.stack.clock.forward(31.0)
+        assert (await here.admit()).sources == ["fresh"]
+        assert len(here.fake.asked) == 4
+        assert {one.header("Cookie") for one in here.fake.asked} == {None}
