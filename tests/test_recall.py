@@ -1,6 +1,7 @@
 """What was decided a moment ago is used again only where nothing that it rests on has changed."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -123,3 +124,19 @@ def test_a_clock_that_is_set_back_uses_nothing_again() -> None:
     first = answer(engine, sent(pod(IMAGE)))
     world.now = NOON - 5
     assert answer(engine, sent(pod(IMAGE))) != first
+
+
+def test_outcomes_of_pods_with_many_images_do_not_fill_memory() -> None:
+    engine = World().engine()
+    bodies = [
+        sent(pod(*[f"registry.example.com/{number}:{index}" for index in range(200)]), uid="one")
+        for number in range(60)
+    ]
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            engine.answer_now(body)
+        _, held = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20_000_000

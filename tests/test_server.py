@@ -57,7 +57,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_open_ones_stay(
         await open_one.send(post(review("a")))
         assert (await open_one.answer())[0] == 200
         pair, _ = self_signed("localhost", now=utc_now())
-        await running.server.swap(pair)
+        await running.server.swap(pair, client_ca="")
         assert await fingerprint(running) != before
         await open_one.send(post(review("b")))
         assert (await open_one.answer())[0] == 200
@@ -82,7 +82,7 @@ async def test_certificates_are_swapped_under_load_without_one_failed_call() -> 
         callers = [asyncio.create_task(call_on_and_on()) for _ in range(4)]
         for _ in range(10):
             seen = len(answers)
-            await running.server.swap(self_signed("localhost", now=utc_now())[0])
+            await running.server.swap(self_signed("localhost", now=utc_now())[0], client_ca="")
             while len(answers) < seen + 8:  # noqa: ASYNC110 - calls are counted, and the count is the event
                 await asyncio.sleep(0)
         stop.set()

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, untouched
+from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, fault_warning, untouched
 from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, Failed, NotAsked, Oracle
 from webhook.core.decision import Action, Decision
 from webhook.core.ladder import Asking, settle
@@ -20,6 +20,8 @@ from webhook.recall import Heard, Outcome, Recall
 
 Concluded = TypeVar("Concluded")
 
+ABANDONED = "abandoned"
+"""The outcome of a review whose caller left before its answer was there."""
 LATE = 0.05
 """Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
 
@@ -120,10 +122,13 @@ class Engine:
             return self._admit_untouched(review, error, started)
 
     async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
-        """Answer a review that waits, by the absolute loop time `deadline`."""
+        """Answer a review that waits, by the absolute loop time `deadline`. It is cancelled when its caller is gone."""
         try:
             decisions = await self._finish(waiting.decisions, waiting.asking, waiting.heard, deadline)
             return self._encode(waiting.review, decisions, waiting.started)
+        except asyncio.CancelledError:
+            self._observer.review(waiting.review, (), ABANDONED, self._clocks.monotonic() - waiting.started)
+            raise
         except Exception as error:  # noqa: BLE001 - the same outer door
             return self._admit_untouched(waiting.review, error, waiting.started)
 
@@ -267,7 +272,7 @@ class Engine:
         identity = self._new_id()
         self._observer.bug(identity, review.uid, error)
         self._observer.review(review, (), "error", self._clocks.monotonic() - started)
-        return untouched(review, f"moorage: internal error {identity}: admitted unchanged; the log has the same id")
+        return untouched(review, fault_warning(identity))
 
 
 def _name(ask: Ask) -> str:

@@ -150,6 +150,11 @@ class Rollouts:
         self.pins = Book(now, breaker, entries)
         self.siblings = Book(now, breaker, entries)
 
+    def forget(self) -> None:
+        """Read everything again."""
+        self.pins.forget()
+        self.siblings.forget()
+
     async def aclose(self) -> None:
         """End what is under way."""
         await self.pins.aclose()

@@ -18,14 +18,13 @@ from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
-    from webhook.credentials.source import Credentials, Provider
+    from webhook.credentials.source import Credentials, OperatorFile, Provider
     from webhook.kube import Kube
+    from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
     from webhook.resolver import Resolver
     from webhook.telemetry import Telemetry
 
-IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
-"""The kubelet sets it in every Pod."""
 ENTRIES: Final = 10_000
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
 
@@ -125,7 +124,11 @@ def _oracles(
     from webhook.resolver import Resolver
 
     credentials = Credentials(
-        loaded.registries, key=memories.key, providers=providers, entries=loaded.resolving.entries
+        loaded.registries,
+        key=memories.key,
+        providers=providers,
+        entries=loaded.resolving.entries,
+        files=memories.files,
     )
     resolver = Resolver(
         client, credentials, loaded.registries, loaded.resolving, memory=memories.answers, observe=observe
@@ -170,6 +173,12 @@ class Cluster:
             AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
         }
 
+    def seal_with(self, sealer: Sealer) -> None:
+        """Judge pins by these keys from now on; what was judged by others is read again."""
+        if sealer != self.sealer:
+            self.sealer = sealer
+            self._rollouts.forget()
+
     async def aclose(self) -> None:
         """End the work that is under way."""
         await self._rollouts.aclose()
@@ -177,13 +186,15 @@ class Cluster:
 
 
 class Memories:
-    """What was learnt from registries: it outlives a reload, and so does the key that keeps logins apart in it."""
+    """What was learnt from registries and read from docker configs: it outlives a reload, and so does the key that
+    keeps logins apart in it."""
 
     def __init__(self, entries: int) -> None:
         from webhook.holdings import Held
         from webhook.resolver import Memory
 
         self.key = secrets.token_bytes(32)
+        self.files: dict[str, OperatorFile] = {}
         self.answers = Memory(entries, time.monotonic)
         self.held = Held(entries, time.monotonic)
 
@@ -194,37 +205,43 @@ class Memories:
 
 
 class Assembly:
-    """The parts of a serving process that outlive a reload, and the engine made of them for each configuration."""
+    """The parts of a serving process that outlive a reload, and the engine made of them for each configuration.
 
-    def __init__(self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None) -> None:
+    `grace` in seconds is how much longer than a review may take the doors of the engine before stay open.
+    """
+
+    def __init__(
+        self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None, *, grace: float = 10.0
+    ) -> None:
         self._telemetry = telemetry
         self._sealer = sealer
         self._cluster = cluster
+        self._grace = grace
         self._memories = Memories(ENTRIES)
-        self._closing: set[asyncio.Task[None]] = set()
-        self._close: Callable[[], None] = lambda: None
+        self._closing: dict[asyncio.Task[None], Outbound] = {}
+        self._outbound: Outbound | None = None
+        self._budget = 0.0
         self._credentials: Credentials | None = None
         self._resolver: Resolver | None = None
         telemetry.watch_breakers(self._open_breakers)
 
-    def engine(self, loaded: Loaded) -> Engine:
-        """An engine for this configuration; the doors of the one before stay open for its running reviews."""
+    def engine(self, loaded: Loaded, sealer: Sealer | None = None) -> Engine:
+        """An engine for this configuration; the doors of the one before stay open for its running reviews. It seals as
+        before where no other sealer is given."""
         from webhook.outbound import Outbound
         from webhook.registry import RegistryClient
 
-        self._close()
         outbound = Outbound(loaded.registries, observe=self._counted(loaded), warn=self._telemetry.registry_warning)
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-
-        def close_later() -> None:
-            task = asyncio.ensure_future(_close_after(loaded.resolving.budget + 10, outbound.aclose))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-        self._close = close_later
+        self._sealer = sealer or self._sealer
+        if self._cluster is not None:
+            self._cluster.seal_with(self._sealer)
         oracles, self._resolver, self._credentials = _oracles(
             loaded, client, {}, self._memories, self._telemetry.resolution, self._cluster
         )
+        if self._outbound is not None:
+            self._close_later(self._outbound, self._budget + self._grace)
+        self._outbound, self._budget = outbound, loaded.resolving.budget
         return Engine(
             loaded.rules,
             oracles,
@@ -233,6 +250,32 @@ class Assembly:
             new_id=new_id,
             observer=self._telemetry,
         )
+
+    async def aclose(self) -> None:
+        """End what is under way and close every door."""
+        await self._memories.aclose()
+        doors = [*self._closing.values(), *([self._outbound] if self._outbound is not None else [])]
+        for task in tuple(self._closing):
+            task.cancel()
+        for outbound in doors:
+            await outbound.aclose()
+        if self._cluster is not None:
+            await self._cluster.aclose()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the operator's docker configs, in sentences without a secret."""
+        return self._credentials.problems if self._credentials is not None else ()
+
+    def refresh_credentials(self) -> None:
+        """Read the operator's docker configs again, where the rest of the configuration stays as it is."""
+        if self._credentials is not None:
+            self._credentials.refresh()
+
+    def _close_later(self, outbound: "Outbound", seconds: float) -> None:
+        task = asyncio.ensure_future(_close_after(seconds, outbound.aclose))
+        self._closing[task] = outbound
+        task.add_done_callback(self._closing.pop)
 
     def _counted(self, loaded: Loaded) -> Callable[[str, str, str, float], None]:
         from webhook.flights import OTHER
@@ -260,11 +303,6 @@ class Assembly:
             log.write("warning", "nothing learnt from running Pods", problem=str(broke))
         else:
             log.write("info", "learnt from running Pods", pods=learnt.pods, tags=learnt.tags)
-
-    def refresh_credentials(self) -> None:
-        """Read the operator's docker configs again."""
-        if self._credentials is not None:
-            self._credentials.refresh()
 
     def _open_breakers(self) -> dict[str, bool]:
         return self._memories.answers.gates.states()

@@ -437,6 +437,7 @@ def test_no_shape_of_a_manifest_is_a_fault_of_ours(kind: tuple[str, str], value:
     document = {**value, "apiVersion": kind[0], "kind": kind[1]}
     for one in read(json.dumps(document)):
         if isinstance(one, Found):
+            assert one.document is not None
             # Every image that was found can be replaced where it stands.
             wanted = {one.at + slot.pointer: "r.io/x:1" for slot in one.subject.slots}
             assert len(splice(one.document, wanted)) == len(one.subject.slots)

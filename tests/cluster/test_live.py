@@ -139,22 +139,43 @@ def test_a_pin_that_nobody_confirms_does_not_hold(
     assert told(laptop.check("deploy/app", "--server").images["deployment/app"])[0] == placed(after)
 
 
-def test_after_undo_the_old_pin_counts_again(
-    laptop: Laptop, upstream: Upstream, moved: tuple[str, str]
-) -> None:
+def test_after_undo_the_old_pin_counts_again(laptop: Laptop, upstream: Upstream, moved: tuple[str, str]) -> None:
     namespace = laptop.namespace
     before, after = moved
     namespace.kubectl("set", "env", "deployment/app", "COLOUR=blue")
     namespace.await_rollout("Deployment", "app")
     assert told(laptop.check("deploy/app").images["deployment/app"]) == (placed(after), "pin")
-    explained = laptop.type("explain", upstream.image("team/app", "stable"), "--owner", "deploy/app", "-o", "json",
-                            "-n", namespace.name, "--seal-key-file", "seal.key").result["rollout"]
+    explained = laptop.type(
+        "explain",
+        upstream.image("team/app", "stable"),
+        "--owner",
+        "deploy/app",
+        "-o",
+        "json",
+        "-n",
+        namespace.name,
+        "--seal-key-file",
+        "seal.key",
+    ).result["rollout"]
     assert explained["undo"]["digest"] == before
     namespace.kubectl("rollout", "undo", "deployment/app")
     namespace.await_rollout("Deployment", "app")
     assert told(laptop.check("deploy/app").images["deployment/app"]) == (placed(before), "pin")
     assert namespace.images("app") == [placed(before)]
-    print(laptop.type("explain", upstream.image("team/app", "stable"), "--owner", "deploy/app",
-                            "-n", namespace.name).out)
-    print(laptop.type("explain", upstream.image("team/app", "stable"), "--owner", "deploy/app",
-                            "-n", namespace.name, "--seal-key-file", "seal.key", "-o", "json").out)
+    print(
+        laptop.type("explain", upstream.image("team/app", "stable"), "--owner", "deploy/app", "-n", namespace.name).out
+    )
+    print(
+        laptop.type(
+            "explain",
+            upstream.image("team/app", "stable"),
+            "--owner",
+            "deploy/app",
+            "-n",
+            namespace.name,
+            "--seal-key-file",
+            "seal.key",
+            "-o",
+            "json",
+        ).out
+    )

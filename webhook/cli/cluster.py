@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from webhook import wiring
+from webhook.access import HOST, OWN_NAMESPACE
 from webhook.cli import common
 from webhook.cli.exits import Exit, Stop
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 THREADS: Final = 32
 """Requests at once: a laptop may be a tenth of a second away from its cluster."""
 HOME: Final = Path("~/.kube/config")
-OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Reach:
@@ -65,7 +65,7 @@ class Reach:
         _ = self.kube
         if _is_inside(self._place.kubeconfig, self._place.context):
             return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.is_file() else "default"
-        from webhook.kube import namespace_of
+        from webhook.access import namespace_of
 
         return namespace_of(_file(self._place.kubeconfig), self._place.context)
 
@@ -94,11 +94,13 @@ def connect(kubeconfig: Path | None, context: str | None) -> "Kube":
     Raises:
         Stop: there is none.
     """
-    from webhook.kube import Kube, NoCluster
+    from webhook.access import NoCluster, of_kubeconfig, of_pod
+    from webhook.kube import Kube
 
     try:
-        inside = _is_inside(kubeconfig, context)
-        return Kube.connect(_file(kubeconfig), context=context, in_cluster=inside, threads=THREADS)
+        if _is_inside(kubeconfig, context):
+            return Kube(of_pod(os.environ), threads=THREADS)
+        return Kube(of_kubeconfig(_file(kubeconfig), context), threads=THREADS)
     except NoCluster as none:
         raise Stop(Exit.USAGE, str(none)) from None
 
@@ -110,7 +112,7 @@ def _file(kubeconfig: Path | None) -> Path | None:
 
 
 def _is_inside(kubeconfig: Path | None, context: str | None) -> bool:
-    if kubeconfig is not None or context is not None or wiring.IN_CLUSTER not in os.environ:
+    if kubeconfig is not None or context is not None or HOST not in os.environ:
         return False
     files = [Path(one) for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
     return not any(one.is_file() for one in files or [HOME.expanduser()])
