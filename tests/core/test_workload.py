@@ -40,7 +40,9 @@ def test_a_kind_goes_by_its_names(word: str, kind: str) -> None:
     assert are_objects([f"{word}/app"], EVERY)
 
 
-@pytest.mark.parametrize("word", ["", "deploys", "deployments.batch", "deployments.v1beta1.apps", "pods.apps", "pod.yaml"])
+@pytest.mark.parametrize(
+    "word", ["", "deploys", "deployments.batch", "deployments.v1beta1.apps", "pods.apps", "pod.yaml"]
+)
 def test_a_word_that_is_no_kind_names_nothing(word: str) -> None:
     assert not any(one.is_called(word) for one in EVERY)
     assert not are_objects([word], EVERY)

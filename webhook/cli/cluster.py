@@ -95,7 +95,9 @@ def connect(kubeconfig: Path | None, context: str | None) -> "Kube":
         Stop: there is none.
     """
     if kubeconfig is None and not _is_configured() and HOST not in os.environ:
-        raise Stop(Exit.USAGE, "there is no cluster to ask: give --kubeconfig, set $KUBECONFIG, or write ~/.kube/config")
+        raise Stop(
+            Exit.USAGE, "there is no cluster to ask: give --kubeconfig, set $KUBECONFIG, or write ~/.kube/config"
+        )
     from webhook.access import NoCluster, of_kubeconfig, of_pod
     from webhook.kube import Kube
 
