@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import trustme
 
 from webhook.config import PLACES, SMALLEST, BadConfiguration, Loaded, find, load
 from webhook.core.freshness import Resolving
@@ -61,7 +62,7 @@ defaults: {pin: rollout, write: digest, onFailure: admit}
 resolving: {fresh: 30s, stale: 24h, notFound: 10s, budget: 4s, entries: 10000}
 """
 )
-PEM = "-----BEGIN CERTIFICATE-----\n"
+PEM = trustme.CA().cert_pem.bytes().decode()
 DIGEST = "sha256:" + "a" * 64
 KRAKEN = Target(
     "kraken",

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from webhook.pem import BadAuthorities, authorities
 from webhook.trouble import Findings
 
 
@@ -34,6 +35,8 @@ class Beside:
     def certificates(self, pointer: str, file: str | None) -> str:
         """The text of a PEM file of authorities."""
         text = self.text(pointer, file)
-        if text and "-----BEGIN CERTIFICATE-----" not in text:
-            self._findings.refuse(pointer, f"{file} holds no certificate in PEM form")
-        return text
+        try:
+            return authorities(text) if text else ""
+        except BadAuthorities as bad:
+            self._findings.refuse(pointer, f"{file} {bad}")
+            return ""
