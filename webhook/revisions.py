@@ -15,6 +15,7 @@ from webhook.core.reason import Reason, Trace
 from webhook.core.revision import Place, Revision, place_of
 from webhook.core.seal import Sealer
 from webhook.core.siblings import LIMIT, Sibling, decide
+from webhook.core.subject import Owner
 from webhook.flights import MARGIN, Breaker, Flights, wait_until
 from webhook.kube import METADATA, METADATA_LIST, Answer, named
 
@@ -231,20 +232,27 @@ class Siblings:
         return found if isinstance(found, Failed) else found.fact(asked.name)
 
     async def _read(self, ask: AskSibling, within: float) -> _Read | Failed:
-        answer = await self._api.get(
-            named("api", "v1", "namespaces", ask.namespace, "pods"),
-            deadline=within,
-            accept=METADATA_LIST,
-            query={"labelSelector": ask.selector, "limit": str(LIMIT)},
-        )
-        found = _decoded(_objects, answer)
-        if isinstance(found, Failed):
-            return found
-        every = [one.metadata for one in found.items or () if one.metadata.controller == ask.owner.uid]
-        siblings = [Sibling(one.name, one.created, one.annotations or {}) for one in every]
+        siblings = await siblings_of(self._api, ask.owner, ask.namespace, ask.selector, within)
+        if isinstance(siblings, Failed):
+            return siblings
         decided = decide(siblings, ask.owner, ask.namespace, self._sealer)
         facts = {name: _known(one, "sibling", ask.owner.name) for name, one in decided.items()}
         return _Read(facts, NO_REVISION, self._remembered if facts else 0.0)
+
+
+async def siblings_of(api: Api, owner: Owner, namespace: str, selector: str, deadline: float) -> list[Sibling] | Failed:
+    """Pods of the same controller, by the absolute loop time `deadline`; not more than LIMIT are looked at."""
+    answer = await api.get(
+        named("api", "v1", "namespaces", namespace, "pods"),
+        deadline=deadline,
+        accept=METADATA_LIST,
+        query={"labelSelector": selector, "limit": str(LIMIT)},
+    )
+    found = _decoded(_objects, answer)
+    if isinstance(found, Failed):
+        return found
+    every = [one.metadata for one in found.items or () if one.metadata.controller == owner.uid]
+    return [Sibling(one.name, one.created, one.annotations or {}) for one in every]
 
 
 def _pin(ask: Ask) -> AskPin:

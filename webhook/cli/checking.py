@@ -12,7 +12,7 @@ import msgspec
 from webhook.cli import common
 from webhook.cli.asking import Asking, Sent, asking
 from webhook.cli.check import Form
-from webhook.cli.cluster import Reach, installed
+from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms import Checked, Result, results_of, summary, traces, warnings
 from webhook.cli.manifests import Found, Input, Withheld, objects, sources
@@ -21,7 +21,7 @@ from webhook.core.decision import Action
 from webhook.core.plan import left_alone
 from webhook.core.reason import Reason
 from webhook.core.subject import TEMPLATES
-from webhook.core.workload import KINDS, are_objects, guessed
+from webhook.core.workload import KINDS, Resource, are_objects, guessed
 from webhook.document import BadDocument, collector_paused
 
 if TYPE_CHECKING:
@@ -90,13 +90,19 @@ class Call:
         """Of what names none itself."""
         return self.wanted.namespace or (self.reach.namespace if self.asks_cluster else "default")
 
+    @property
+    def kinds(self) -> tuple[Resource, ...]:
+        """The kinds that words may name."""
+        return (*KINDS, *guessed(self.templates))
+
     def _is_live(self) -> bool:
         wanted = self.wanted
         from_files = bool(wanted.files or wanted.kustomizations)
         if wanted.words:
             # A file that is there goes before a kind of its name.
-            by_name = wanted.words[0] != "-" and not Path(wanted.words[0]).exists()
-            is_live = by_name and are_objects(wanted.words, (*KINDS, *guessed(self.templates)))
+            is_file = wanted.words[0] == "-" or Path(wanted.words[0]).exists()
+            is_named = wanted.everywhere or bool(wanted.selector) or are_objects(wanted.words, self.kinds)
+            is_live = not is_file and is_named
             from_files = from_files or not is_live
         else:
             is_live = wanted.namespace is not None and not from_files
@@ -116,11 +122,11 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
 def _configured(wanted: Wanted, chosen: common.Choices, reach: Reach) -> Iterator["Loaded | None"]:
     """The configuration; None where the cluster decides and there is none here."""
     with_lock = wanted.lock is None
-    if wanted.from_cluster:
-        with installed(reach, chosen, with_lock=with_lock) as loaded:
-            yield loaded
+    if wanted.server and not wanted.from_cluster:
+        yield common.load(chosen, with_lock=with_lock, is_needed=False)
     else:
-        yield common.load(chosen, with_lock=with_lock, is_needed=not wanted.server)
+        with configured(reach, chosen, from_cluster=wanted.from_cluster, with_lock=with_lock) as loaded:
+            yield loaded
 
 
 def _run(call: Call) -> Exit:

@@ -62,7 +62,7 @@ class Reach:
             Stop: there is no cluster.
         """
         # Where there is none, that is what is told.
-        self.kube  # noqa: B018
+        _ = self.kube
         if _is_inside(self._place.kubeconfig, self._place.context):
             return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.is_file() else "default"
         from webhook.access import namespace_of
@@ -119,7 +119,23 @@ def _is_inside(kubeconfig: Path | None, context: str | None) -> bool:
 
 
 @contextmanager
-def installed(reach: Reach, chosen: common.Choices, *, with_lock: bool = True) -> Iterator["Loaded"]:
+def configured(
+    reach: Reach, chosen: common.Choices, *, from_cluster: bool, with_lock: bool = True
+) -> Iterator["Loaded"]:
+    """The configuration that is installed in the cluster, or that of this machine.
+
+    Raises:
+        Stop: there is none, or it cannot be used.
+    """
+    if from_cluster:
+        with _installed(reach, chosen, with_lock=with_lock) as loaded:
+            yield loaded
+    else:
+        yield common.load(chosen, with_lock=with_lock)
+
+
+@contextmanager
+def _installed(reach: Reach, chosen: common.Choices, *, with_lock: bool) -> Iterator["Loaded"]:
     """The configuration that the cluster's own webhook uses, `--set` and `--rule` over it, for as long as the block
     lasts.
 

@@ -20,8 +20,6 @@ _RIGHTS: Final = re.compile(r"pods is forbidden: User ")
 _NO_DRY_RUN: Final = "does not support dry run"
 _REASONS: Final = {reason.value: reason for reason in Reason}
 _OF_SOURCE: Final = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
-_LET_BE: Final = frozenset({Reason.NOT_A_REFERENCE, Reason.NAMED_BY_HAND})
-"""What is warned about though nothing failed."""
 
 
 class Verdict(Enum):
@@ -100,7 +98,8 @@ def refused(subject: Subject, message: str) -> tuple[Decision, ...]:
 
 _pod: Final = msgspec.json.Decoder(Pod)
 _REFUSED: Final = re.compile(r"(\S+): (\S+) refused \((\w+)\)")
-_KEPT: Final = re.compile(r"moorage: (\S+): (.+) kept as is \((\w+)\)", re.DOTALL)
+_KEPT: Final = re.compile(r"moorage: (\S+): (.+) kept as is(, not resolved)? \((\w+)\)", re.DOTALL)
+"""What `admission.warning_of` says of an image that stays."""
 
 
 def _admitted(slot: Slot, now: str, entry: Entry | None, warnings: Iterable[str]) -> Decision:
@@ -108,9 +107,9 @@ def _admitted(slot: Slot, now: str, entry: Entry | None, warnings: Iterable[str]
         return _by_moorage(slot, now, entry)
     if now != slot.text:
         return Decision(slot, Action.REWRITTEN, Reason.DRY_RUN, to=now, trace=((Reason.DRY_RUN, f"it becomes {now}"),))
-    reason = next((found for found in (_kept(slot, one) for one in warnings) if found is not None), None)
-    action = Action.FAILED if reason is not None and reason not in _LET_BE else Action.UNCHANGED
-    return Decision(slot, action, reason or Reason.DRY_RUN, trace=((Reason.DRY_RUN, "it stays as it is"),))
+    found = (_kept(slot, one) for one in warnings)
+    action, reason = next((one for one in found if one is not None), (Action.UNCHANGED, Reason.DRY_RUN))
+    return Decision(slot, action, reason, trace=((Reason.DRY_RUN, "it stays as it is"),))
 
 
 def _by_moorage(slot: Slot, now: str, entry: Entry) -> Decision:
@@ -135,9 +134,9 @@ def _by_moorage(slot: Slot, now: str, entry: Entry) -> Decision:
     )
 
 
-def _kept(slot: Slot, warning: str) -> Reason | None:
+def _kept(slot: Slot, warning: str) -> tuple[Action, Reason] | None:
     """Why Moorage left an image as it is, where a warning says so."""
     found = _KEPT.match(warning)
-    if found is None or (found[1], found[2]) != (slot.container, slot.text):
+    if found is None or (found[1], found[2]) != (slot.container, slot.text) or found[4] not in _REASONS:
         return None
-    return _REASONS.get(found[3])
+    return Action.FAILED if found[3] else Action.UNCHANGED, _REASONS[found[4]]
