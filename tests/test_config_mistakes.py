@@ -99,8 +99,9 @@ MISTAKES = {
     "file credential without file": (HEAD + RULE + "registries: {r.io: {credentials: [§file]}}\n", 'registries["r.io"].credentials[0]: write the docker config\'s path, as {file: docker.json}'),
     "file for another kind": (HEAD + RULE + "registries: {r.io: {credentials: [§{kind: pod, file: x}]}}\n", 'registries["r.io"].credentials[0]: pod takes no file'),
     "authorities that are not there": (HEAD + RULE + "registries: {r.io: {ca: §nope.pem}}\n", 'registries["r.io"].ca: nope.pem cannot be read: No such file or directory'),
+    "authorities that are half written": (HEAD + RULE + "resolving: {ca: §half.pem}\n", "resolving.ca: half.pem holds a certificate without an end"),
+    "authorities that are broken": (HEAD + RULE + "resolving: {ca: §broken.pem}\n", "resolving.ca: broken.pem holds a certificate that cannot be read, number 1"),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
-    "authorities cut short": (HEAD + RULE + "registries: {r.io: {ca: §cut.pem}}\n", 'registries["r.io"].ca: cut.pem holds no certificate in PEM form'),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
     "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
     "lock with a name that no file has": (HEAD + RULE + 'digests: §"\\0"\n', "digests: the name of a file is wanted"),
@@ -125,7 +126,8 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path = folder / "m.yaml"
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
-    (folder / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug")
+    (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={}, **more)  # type: ignore[arg-type]  # what a row says
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]

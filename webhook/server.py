@@ -5,7 +5,6 @@ import contextlib
 import json
 import signal
 import socket
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
@@ -103,6 +102,12 @@ class _Quiet(uvicorn.Server):
         return made
 
 
+def announce(line: str) -> None:
+    """Print where the server is reached; whether anybody reads it is their affair."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201 - standard output is for this line
+
+
 class Server:
     """Admission over TLS and operations over HTTP, until a signal; one object per process."""
 
@@ -147,7 +152,7 @@ class Server:
         self._callers: WeakSet[asyncio.Protocol] = WeakSet()
         self._tasks: set[asyncio.Future[Any]] = set()
 
-    async def run(self, *, ready: Callable[[str], None] = print) -> None:
+    async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Serve until SIGTERM or SIGINT, then drain. `ready` gets the line of chosen addresses.
 
         Raises:
@@ -172,7 +177,6 @@ class Server:
             await _until(serving, self._admission.up, self._ops.up)
             self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
             ready(json.dumps({"listening": addresses}))
-            sys.stdout.flush()
             await _until(serving, self._stop)
             await self._end(serving)
         finally:

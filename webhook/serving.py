@@ -17,7 +17,7 @@ from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.seal import Sealer
 from webhook.desk import Desk
 from webhook.reload import fingerprint, watch
-from webhook.server import Listen, Server
+from webhook.server import Listen, Server, announce
 from webhook.telemetry import Libraries, Log, Telemetry
 from webhook.tls import Authority, BadCertificate, Pair, is_due, read, utc_now
 from webhook.wiring import Assembly, Cluster, new_id, sealer_from
@@ -61,7 +61,7 @@ class _NotLoaded(Exception):
 
 
 RENEW_EVERY: Final = 60.0
-"""Seconds between looks at the age of a certificate of our own."""
+"""Seconds between looks at the age of a certificate of our own, and before a watch that broke is begun anew."""
 Part = Callable[[], Awaitable[None]]
 """Loads something again."""
 
@@ -85,7 +85,7 @@ class Service:
         self._desk: Desk | None = None
         self.server: Server | None = None
 
-    async def run(self, *, ready: Callable[[str], None] = print) -> None:
+    async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Serve until told to stop. `ready` gets the line of chosen addresses.
 
         Raises:
@@ -98,7 +98,7 @@ class Service:
             await assembly.warm(self._loaded)
             calm_collector()
             beside = [
-                asyncio.create_task(watch(self._files, self.reload, seen=self._seen, again=self._retry)),
+                asyncio.create_task(self._watch()),
                 asyncio.create_task(self._renew_in_time()),
             ]
             try:
@@ -113,6 +113,14 @@ class Service:
             logging.getLogger().removeHandler(libraries)
             self.telemetry.log.flush()
             await asyncio.to_thread(self._writer.close)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await watch(self._files, self.reload, seen=self._seen, again=self._retry)
+            except Exception as error:  # noqa: BLE001 - an outer door: a change that nobody sees must not be the end
+                self._fault("", error)
+                await asyncio.sleep(RENEW_EVERY)
 
     def _assembled(self) -> tuple[Server, Assembly]:
         options = self._options
@@ -138,7 +146,7 @@ class Service:
             listen=listen,
             ops_listen=ops_listen,
             drain=options.drain,
-            client_ca=_text(options.client_ca),
+            client_ca=_client_ca(options.client_ca),
             reload=self.reload,
             lane=options.lane,
         )
@@ -200,12 +208,13 @@ class Service:
 
     async def _reload_pair(self) -> None:
         options = self._options
-        if options.tls_cert is None or options.tls_key is None or self.server is None:
+        if self.server is None:
             return
-        shown = self.server.shown
+        shown = pair, client_ca = self.server.shown
         try:
-            pair = read(options.tls_cert, options.tls_key, now=utc_now(), names=shown[0].names)
-            client_ca = _text(options.client_ca)
+            if options.tls_cert is not None and options.tls_key is not None:
+                pair = read(options.tls_cert, options.tls_key, now=utc_now(), names=pair.names)
+            client_ca = _client_ca(options.client_ca)
             if (pair, client_ca) != shown:
                 await self.server.swap(pair, client_ca=client_ca)
         except (BadCertificate, BadOptions) as bad:
@@ -301,6 +310,14 @@ def _secret(file: Path | None) -> str:
     if file is not None and (len(secret) < 16 or not secret.isascii() or not secret.isalnum()):
         raise BadOptions(f"--path-secret-file {file}: at least 16 letters and digits are wanted")
     return secret
+
+
+def _client_ca(file: Path | None) -> str:
+    text = _text(file)
+    if file is not None and not text.strip():
+        # Nothing would be asked of callers any more.
+        raise BadOptions(f"--client-ca {file}: the file is empty")
+    return text
 
 
 def _text(file: Path | None) -> str:

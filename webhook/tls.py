@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from webhook.pem import BadAuthorities, authorities
+
 LEAF_DAYS: Final = 30
 CA_DAYS: Final = 365
 
@@ -112,9 +114,9 @@ def context(pair: Pair, *, client_ca: str = "") -> ssl.SSLContext:
         raise BadCertificate(f"the certificate cannot be loaded: {_why(failed)}") from None
     if client_ca:
         try:
-            made.load_verify_locations(cadata=client_ca)
-        except (OSError, ValueError, TypeError):
-            raise BadCertificate("the authority of clients is no certificate in PEM") from None
+            made.load_verify_locations(cadata=authorities(client_ca))
+        except BadAuthorities as bad:
+            raise BadCertificate(f"the file of --client-ca {bad}") from None
         made.verify_mode = ssl.CERT_REQUIRED
     return made
 
