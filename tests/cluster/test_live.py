@@ -12,13 +12,11 @@ import msgspec
 import pytest
 
 from tests.cluster.configuration import CACHE, configuration
-from tests.cluster.namespace import Namespace, images_of
-from tests.cluster.real.plane import Running
+from tests.cluster.namespace import Namespace
 from tests.cluster.test_pins_deployment import pins_of, replica_sets
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
-from tests.cluster.workloads import cron_job, daemon_set, deployment, job, pod, replica_set, stateful_set
+from tests.cluster.workloads import deployment
 
 pytestmark = pytest.mark.usefixtures("kwok")
 
