@@ -102,5 +102,5 @@ async def read(api: Api) -> Installed:
     return Installed(
         files,
         {one.name: one.value for one in variables if one.value_from is None},
-        (f"{', '.join(unknown)} of deployment {NAME} come from elsewhere; --set gives them",) if unknown else (),
+        tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in unknown),
     )

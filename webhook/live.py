@@ -224,7 +224,9 @@ class Look:
             return Unread(name, namespace, str(bad), is_missing=True)
         if subject is None:
             return Unread(name, namespace, "it has no Pod template", is_missing=True)
-        subject = following.given_to(subject) if following is not None else subject
+        if resource is not POD:
+            # The object's own controller, an operator, is not that of its Pods.
+            subject = following.given_to(subject) if following else msgspec.structs.replace(subject, owner=None)
         shown = {key: value for key, value in manifest.items() if key != "status"}
         return Live(resource, shown, subject, following, tuple(own), _unseen(subject))
 
@@ -278,6 +280,7 @@ def selector_text(selector: Mapping[str, Any]) -> str:
     others = [
         _OPERATORS[line["operator"]].format(line["key"], ",".join(line.get("values") or ()))
         for line in (lines if isinstance(lines, list) else ())
+        if isinstance(line, dict) and line.get("operator") in _OPERATORS
     ]
     return ",".join([*equal, *others])
 

@@ -94,6 +94,10 @@ def connect(kubeconfig: Path | None, context: str | None) -> "Kube":
     Raises:
         Stop: there is none.
     """
+    if kubeconfig is None and not _is_configured() and HOST not in os.environ:
+        raise Stop(
+            Exit.USAGE, "there is no cluster to ask: give --kubeconfig, set $KUBECONFIG, or write ~/.kube/config"
+        )
     from webhook.access import NoCluster, of_kubeconfig, of_pod
     from webhook.kube import Kube
 
@@ -112,10 +116,13 @@ def _file(kubeconfig: Path | None) -> Path | None:
 
 
 def _is_inside(kubeconfig: Path | None, context: str | None) -> bool:
-    if kubeconfig is not None or context is not None or HOST not in os.environ:
-        return False
+    return kubeconfig is None and context is None and HOST in os.environ and not _is_configured()
+
+
+def _is_configured() -> bool:
+    """Whether there is a kubeconfig where kubectl looks for one."""
     files = [Path(one) for one in os.environ.get("KUBECONFIG", "").split(os.pathsep) if one]
-    return not any(one.is_file() for one in files or [HOME.expanduser()])
+    return any(one.is_file() for one in files or [HOME.expanduser()])
 
 
 @contextmanager
