@@ -97,6 +97,7 @@ class Service:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
+        gc.enable()
         watching = asyncio.create_task(watch(self._files, self.reload))
         try:
             await self.server.run(ready=ready)
