@@ -296,11 +296,11 @@ class Assembly:
 
     async def warm(self, loaded: Loaded) -> None:
         """Learn from running Pods what was known before a restart."""
+        if self._cluster is None or self._resolver is None:
+            return
         from webhook.kube import ListBroke
         from webhook.warmup import warm
 
-        if self._cluster is None or self._resolver is None:
-            return
         log = self._telemetry.log
         try:
             learnt = await warm(
