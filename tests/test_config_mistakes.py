@@ -233,7 +233,6 @@ WARNINGS = {
     "cloud login": (HEAD + RULE + "registries: {r.io: {credentials: [§ecr]}}\n", 'registries["r.io"].credentials[0]: ecr logins are not there in this version; this entry contributes nothing'),
     "docker config that is not there": (HEAD + RULE + "registries: {r.io: {credentials: [§{file: d.json}]}}\n", 'registries["r.io"].credentials[0]: d.json cannot be read; this entry contributes nothing until it is there'),
     "health": (HEAD + RULE + TARGET + "health: §{url: 'http://x'}}}\n", "targets.t.health: health is not watched in this version; the target is taken to be well"),
-    "labels of namespaces": (HEAD + "rules: [{name: a, images: [r.io/**], namespaceSelector: §{matchLabels: {a: b}}}]\n", "rules[0].namespaceSelector: namespace labels are known in a cluster only; without one this rule never matches"),
     "asking the node's own address": (HEAD + RULE + "targets: {t: {image: 'localhost:1/{path}', verify: §digest}}\n", "targets.t.verify: localhost:1 is the node's own address, which the webhook cannot ask; write verify: {at: http://…}"),
     "hosts that nothing allows": (HEAD + "rules: [{name: a, images: §['*.io/**']}]\n", "rules[0].images: hosts that only a pattern matches are asked when registries: covers them, and nothing there does"),
     "tags to a cache without password": (HEAD + "rules: [{name: a, images: [r.io/**], targets: §['localhost:1'], write: tag}]\n", "rules[0].targets: localhost:1 asks no password, and a tag is no proof that the Pod may have the image"),

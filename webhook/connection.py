@@ -89,10 +89,10 @@ class Connection(HttpToolsProtocol):
         self._stopping = False
         self._used = False
 
-    @property
-    def is_expected(self) -> bool:
-        """Whether a request is arriving, or must be: its caller has only just come."""
-        return not self._used or self._arriving_since is not None
+    def is_expected(self, within: float) -> bool:
+        """Whether a request is arriving, or must be: its caller has come within so many seconds and said nothing yet."""
+        is_new = not self._used and self.loop.time() - self._quiet_since < within
+        return not self._has_ended and (is_new or self._arriving_since is not None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start to watch for requests that do not arrive and connections that nobody uses."""

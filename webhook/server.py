@@ -332,8 +332,11 @@ class Server:
     async def _hear_the_last(self) -> None:
         clock = asyncio.get_running_loop().time
         until = clock() + LAST_CALL
-        while clock() < until and any(map(_is_expected, tuple(self._callers))):  # noqa: ASYNC110 - nobody tells when a handshake fails
+        while clock() < until and self._expects_somebody():  # noqa: ASYNC110 - nobody tells when a handshake fails
             await asyncio.sleep(0.02)
+
+    def _expects_somebody(self) -> bool:
+        return any(isinstance(one, Connection) and one.is_expected(LAST_CALL) for one in tuple(self._callers))
 
 
 async def _until(serving: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
@@ -352,14 +355,6 @@ async def _until(serving: list[asyncio.Task[None]], *events: asyncio.Event) -> N
             if one.done():
                 one.result()
         raise CannotServe("a server ended that should go on")
-
-
-def _is_expected(caller: asyncio.Protocol) -> bool:
-    """Whether somebody who connected has not said yet what he wants."""
-    transport: asyncio.BaseTransport | None = getattr(caller, "transport", None)
-    if transport is None:
-        return True
-    return isinstance(caller, Connection) and not transport.is_closing() and caller.is_expected
 
 
 def _shown(bound: socket.socket) -> str:

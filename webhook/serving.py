@@ -256,7 +256,8 @@ class Service:
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )
         problems = self._assembly.problems if self._assembly is not None else ()
-        for warning in (*loaded.warnings, *problems):
+        unknown = "" if self._assembly is not None and self._assembly.has_cluster else loaded.rules.needs_cluster
+        for warning in filter(None, (*loaded.warnings, unknown, *problems)):
             self.telemetry.log.write("warning", "configuration", problem=warning)
 
     def _files(self) -> Sequence[Path]:
@@ -303,6 +304,7 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def _secret(file: Path | None) -> str:

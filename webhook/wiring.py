@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook.config import Loaded
-from webhook.core.ask import AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Oracle
+from webhook.core.ask import AskDigest, AskHeld, AskNamespace, AskPin, AskSibling, AskStanding, Oracle
 from webhook.core.reason import Reason
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
@@ -157,18 +157,20 @@ class Cluster:
     """A cluster that can be asked: what was read of its rollouts outlives a reload."""
 
     def __init__(self, kube: "Kube", sealer: Sealer) -> None:
-        from webhook.revisions import Rollouts
+        from webhook.books import Books
 
         self.kube = kube
         self.sealer = sealer
-        self._rollouts = Rollouts(time.monotonic)
+        self._books = Books(time.monotonic)
 
     def oracles(self, loaded: Loaded) -> dict[type, Oracle]:
-        """Who answers for pins and siblings under this configuration."""
+        """Who answers for namespaces, pins and siblings under this configuration."""
+        from webhook.namespaces import Namespaces
         from webhook.revisions import Pins, Siblings
 
-        books, remembered = self._rollouts, loaded.resolving.pins
+        books, remembered = self._books, loaded.resolving.pins
         return {
+            AskNamespace: Namespaces(self.kube, books.namespaces),
             AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered),
             AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
         }
@@ -177,11 +179,11 @@ class Cluster:
         """Judge pins by these keys from now on; what was judged by others is read again."""
         if sealer != self.sealer:
             self.sealer = sealer
-            self._rollouts.forget()
+            self._books.forget_pins()
 
     async def aclose(self) -> None:
         """End the work that is under way."""
-        await self._rollouts.aclose()
+        await self._books.aclose()
         self.kube.close()
 
 
@@ -263,6 +265,11 @@ class Assembly:
             await self._cluster.aclose()
 
     @property
+    def has_cluster(self) -> bool:
+        """Whether there is a cluster to ask."""
+        return self._cluster is not None
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the operator's docker configs, in sentences without a secret."""
         return self._credentials.problems if self._credentials is not None else ()
@@ -289,11 +296,11 @@ class Assembly:
 
     async def warm(self, loaded: Loaded) -> None:
         """Learn from running Pods what was known before a restart."""
+        if self._cluster is None or self._resolver is None:
+            return
         from webhook.kube import ListBroke
         from webhook.warmup import warm
 
-        if self._cluster is None or self._resolver is None:
-            return
         log = self._telemetry.log
         try:
             learnt = await warm(

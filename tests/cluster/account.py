@@ -44,22 +44,27 @@ class Call(msgspec.Struct, frozen=True):
 class Account:
     """One service account. `kubeconfig` holds a token of it."""
 
-    def __init__(self, running: Running, name: str, kubeconfig: Path) -> None:
+    def __init__(self, running: Running, name: str, kubeconfig: Path, *, namespace: str = "") -> None:
         self.name = name
         self.kubeconfig = kubeconfig
-        self._audit = running.audit
+        self._running = running
+        self._namespace = namespace
+
+    def within(self, namespace: str) -> "Account":
+        """The same, where only what it asks about one namespace counts."""
+        return Account(self._running, self.name, self.kubeconfig, namespace=namespace)
 
     def calls(self, resource: str = "") -> list[Call]:
         """What it asked for, in order; of one resource, when that is named."""
         found = []
-        for line in self._audit.read_text().splitlines():
+        for line in self._running.audit.read_text().splitlines():
             event = json.loads(line)
             user = event["user"]["username"]
             if user == f"system:serviceaccount:{HOME}:{self.name}" and event["stage"] == "ResponseComplete":
                 what = event.get("objectRef", {})
                 resource_, namespace, name = (what.get(key, "") for key in ("resource", "namespace", "name"))
                 found.append(Call(event["verb"], resource_, namespace, name, event["responseStatus"]["code"]))
-        return [call for call in found if resource in {"", call.resource}]
+        return [call for call in found if resource in {"", call.resource} and self._namespace in {"", call.namespace}]
 
 
 def make_account(running: Running, name: str, folder: Path, *, rules: Sequence[Mapping[str, Any]] = RULES) -> Account:

@@ -10,7 +10,8 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from tests.cluster.account import RULES, Account, make_account
+from tests.cluster.account import Account, make_account
+from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace
@@ -18,7 +19,8 @@ from tests.cluster.real.kwok import fake_node, playing
 from tests.cluster.real.plane import Running, control_plane
 from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
-from tests.cluster.webhooks import Settings, Webhooks, registered
+from tests.cluster.webhook import OF_REGISTRATIONS, Settings
+from tests.cluster.webhooks import Shared, Webhooks, registered
 from tests.cluster.workloads import pod
 
 EVIDENCE: Final = pytest.StashKey[Evidence]()
@@ -88,10 +90,16 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def account_of_the_run(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """The service account that all webhook processes use."""
+    return make_account(plane, "tests", tmp_path_factory.mktemp("account"))
+
+
 @pytest.fixture
-def account(plane: Running, namespace: Namespace, tmp_path: Path) -> Account:
-    """The service account of this test's webhook processes, and what they asked of the API server."""
-    return make_account(plane, namespace.name, tmp_path, rules=RULES)
+def account(account_of_the_run: Account, namespace: Namespace) -> Account:
+    """The service account of the webhook processes, and what they asked of the API server about this namespace."""
+    return account_of_the_run.within(namespace.name)
 
 
 @pytest.fixture
@@ -107,20 +115,40 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+@pytest.fixture(scope="session")
+def shared(
+    account_of_the_run: Account, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shared]:
+    """The processes that tests share, started when the first test wants them."""
+    nothing = Settings(configuration("registry.invalid"), account_of_the_run.kubeconfig)
+    made = Shared(tmp_path_factory.mktemp("webhooks"), nothing, authority)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def webhooks(
-    namespace: Namespace, account: Account, authority: trustme.CA, tmp_path: Path, evidence: Evidence
+    namespace: Namespace, account: Account, authority: trustme.CA, shared: Shared, tmp_path: Path, evidence: Evidence
 ) -> Iterator[Callable[..., Webhooks]]:
-    """Starts `webhooks(count, configuration, **settings)`: processes that get this namespace's reviews when it returns."""
+    """Gives `webhooks(count, configuration, **settings)`: processes that get this namespace's reviews when it returns.
+
+    They are those that tests share, unless a setting is about the processes themselves, or they are to be its `own`.
+    """
     with ExitStack() as running:
 
-        def start(number: int, configuration: str, **settings: Any) -> Webhooks:
-            folder = tmp_path / f"webhooks-{next(NUMBERS)}"
-            folder.mkdir()
+        def start(number: int, configuration: str, *, own: bool = False, **settings: Any) -> Webhooks:
             chosen = Settings(configuration, **{"kubeconfig": account.kubeconfig, **settings})
+            folder = shared.folder
+            is_own = own or not settings.keys() <= OF_REGISTRATIONS
+            if is_own:
+                folder = tmp_path / f"webhooks-{next(NUMBERS)}"
+                folder.mkdir()
             for name in ("haproxy", *(f"webhook-{one}" for one in range(number))):
-                evidence.add_log(folder / f"{name}.log")
-            made = running.enter_context(Webhooks.running(number, folder, chosen, authority))
+                evidence.add_log(folder / "logs" / f"{name}.log")
+            if is_own:
+                made = running.enter_context(Webhooks.running(number, folder, chosen, authority))
+            else:
+                made = shared.take(number, chosen)
             running.enter_context(registered(namespace.api, namespace.name, made.url, chosen, authority))
             until("the registration is in force", lambda: _is_called(made, namespace))
             return made

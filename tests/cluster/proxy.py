@@ -156,7 +156,8 @@ class Proxy:
             with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await _Passage(self, reader, writer).run()
         finally:
-            await _end(writer)
+            with suppress(asyncio.CancelledError):
+                await _end(writer)
             self._open.discard(task)
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -198,6 +199,8 @@ class _Passage:
             for task in done:
                 task.result()
         finally:
+            # Before anything is awaited: this may be ended while it is ending.
+            writer.close()
             for task in (back, forth):
                 task.cancel()
             await asyncio.gather(back, forth, return_exceptions=True)
@@ -237,10 +240,12 @@ class _Passage:
 async def _end(writer: asyncio.StreamWriter) -> None:
     """Close; a peer that does not take part in the end of TLS is not waited for long."""
     writer.close()
-    with suppress(TimeoutError, ConnectionError, ssl.SSLError):
-        async with asyncio.timeout(_LAST_WORDS):
-            await writer.wait_closed()
-    writer.transport.abort()
+    try:
+        with suppress(TimeoutError, ConnectionError, ssl.SSLError):
+            async with asyncio.timeout(_LAST_WORDS):
+                await writer.wait_closed()
+    finally:
+        writer.transport.abort()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,7 +19,8 @@ from tests.cluster.node.cache import start_cache
 from tests.cluster.real.node import ADDRESS, UPSTREAM, speaks_http
 from tests.cluster.real.plane import Running
 from tests.cluster.upstream import Upstream
-from tests.cluster.webhooks import Settings, Webhooks, registered
+from tests.cluster.webhook import Settings
+from tests.cluster.webhooks import Webhooks, registered
 from tests.parts import part
 
 NAMESPACE: Final = "demo"
@@ -111,7 +112,7 @@ def at_work(plane: Running, upstream: Upstream, folder: Path) -> Iterator[Mappin
             "MOORAGE_CONFIG": str(folder / "moorage.yaml"),
             "UPSTREAM": upstream.host,
             "IMAGES": IMAGES,
-            "LOGS": str(folder),
+            "LOGS": str(folder / "logs"),
         }
 
 

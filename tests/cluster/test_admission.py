@@ -89,10 +89,10 @@ def test_kubectl_shows_the_warning_of_a_registry_that_is_down(
     assert images_of(namespace.get("Pod", "app")) == [image]
 
 
-# Three drains of two seconds each, one after the other, and three starts of Python.
+# Two drains of two seconds each, one after the other, and four starts of Python while callers take their share.
 def test_a_rolling_restart_loses_no_call(namespace: Namespace, upstream: Upstream, webhooks: Start) -> None:
     digest = upstream.push("team/app", "stable")
-    started = webhooks(3, configuration(upstream.host), drain="2s")
+    started = webhooks(2, configuration(upstream.host), drain="2s")
     asked = pod("app", upstream.image("team/app", "stable"))
     finished = Event()
 
@@ -112,7 +112,7 @@ def test_a_rolling_restart_loses_no_call(namespace: Namespace, upstream: Upstrea
             codes = [started.restart(one) for one in started]
         finally:
             finished.set()
-    assert codes == [0, 0, 0]
+    assert codes == [0, 0]
     # failurePolicy is Fail, so that a lost call would have raised.
     assert {image for images in caller.result() for image in images} == {f"{CACHE}/team/app@{digest}"}
     assert all(any(line["event"] == "review" for line in one.lines()) for one in started)

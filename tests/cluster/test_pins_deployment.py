@@ -46,9 +46,10 @@ def sources(webhooks: Webhooks) -> set[str]:
 def rolled_out(namespace: Namespace, upstream: Upstream, webhooks: Start) -> Callable[..., tuple[str, Webhooks]]:
     """Rolls a Deployment out; gives its digest and the processes."""
 
-    def start(replicas: int = 3, **rule: Any) -> tuple[str, Webhooks]:
+    def start(replicas: int = 3, pins: str = "60s", **rule: Any) -> tuple[str, Webhooks]:
         digest = upstream.push("team/app", "stable", platforms=("amd64", "arm64"))
-        started = webhooks(3, configuration(upstream.host, rule=rule), spread="requests")
+        text = configuration(upstream.host, rule=rule, resolving={"pins": pins})
+        started = webhooks(3, text, spread="requests")
         namespace.create(deployment("app", upstream.image("team/app", "stable"), replicas=replicas))
         namespace.await_rollout("Deployment", "app")
         return digest, started
@@ -185,13 +186,12 @@ def change_the_template_back(namespace: Namespace) -> None:
 def test_a_pin_that_somebody_wrote_on_the_deployment_is_confirmed_or_ignored(
     namespace: Namespace, upstream: Upstream, rolled_out: Callable[..., tuple[str, Webhooks]]
 ) -> None:
-    digest, started = rolled_out()
+    digest, started = rolled_out(pins="1ms")
     (key, _), *_ = pins_of(replica_sets(namespace)[0]).items()
     forged = json.dumps({"images": {upstream.image("team/app", "stable"): "sha256:" + "0" * 64}, "seal": "0" * 32})
     namespace.kubectl("annotate", "deployment/app", f"{key}={forged}")
     until("the controller has copied it", lambda: "0" * 64 in json.dumps(pins_of(replica_sets(namespace)[0])))
-    for one in started:
-        started.restart(one)
+    started.forget()
     namespace.scale("Deployment", "app", 9)
     namespace.await_pods("app", 9)
     assert namespace.images("app") == placed(digest), "the siblings decide"

@@ -166,8 +166,7 @@ def test_pods_of_a_bare_replica_set_are_alike_also_over_a_restart_of_all_process
     namespace.create(replica_set("app", image, replicas=3))
     namespace.await_pods("app", 3)
     upstream.push("team/app", "stable")
-    for one in three:
-        three.restart(one)
+    three.replace()
     namespace.scale("ReplicaSet", "app", 9)
     namespace.await_pods("app", 9)
     assert namespace.images("app") == placed(digest)

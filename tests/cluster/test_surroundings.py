@@ -160,12 +160,12 @@ def test_another_configuration_is_in_force_when_configure_returns(
 
 @pytest.mark.usefixtures("kwok")
 def test_pods_of_a_drained_node_come_back_on_another(namespace: Namespace) -> None:
-    namespace.create(deployment("app", "registry.invalid/app:1", replicas=1))
-    (gone,) = namespace.await_pods("app", 1)
+    namespace.create(deployment("drained", "registry.invalid/app:1", replicas=1))
+    (gone,) = namespace.await_pods("drained", 1)
     node = gone["spec"]["nodeName"]
     try:
-        namespace.kubectl("drain", node, "--pod-selector=app=app")
-        (back,) = namespace.await_pods("app", 1)
+        namespace.kubectl("drain", node, "--pod-selector=app=drained")
+        (back,) = namespace.await_pods("drained", 1)
     finally:
         namespace.kubectl("uncordon", node)
     assert back["spec"]["nodeName"] != node

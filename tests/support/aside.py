@@ -21,7 +21,14 @@ def aside(service: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
             yield served
         finally:
             asyncio.run_coroutine_threadsafe(service.__aexit__(None, None, None), loop).result(10)
+            asyncio.run_coroutine_threadsafe(_rest(), loop).result(10)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(10)
         loop.close()
+
+
+async def _rest() -> None:
+    """Until nothing is under way any more: a connection that was being taken may not have begun yet."""
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(others)

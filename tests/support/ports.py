@@ -9,6 +9,9 @@ BESIDE: Final = range(12_000, 30_000)
 """Neither those that the kernel hands out to callers (32768 and above), nor Kubernetes' node ports (30000 to 32767)."""
 
 
+_given: Final[set[int]] = set()
+
+
 def free_port() -> int:
     """One of them."""
     with closing(socket.create_server(("127.0.0.1", 0))) as probe:
@@ -17,14 +20,18 @@ def free_port() -> int:
 
 
 def lasting_ports(count: int) -> tuple[int, ...]:
-    """Several, all different, that no caller is given while a server on them is stopped for a while."""
+    """Several that no caller is given while a server on them is stopped for a while, and that were not given before: who
+    remembers what was at an address is not misled."""
     with ExitStack() as held:
         ports: list[int] = []
         while len(ports) < count:
             port = random.choice(BESIDE)
+            if port in _given:
+                continue
             try:
                 held.enter_context(closing(socket.create_server(("127.0.0.1", port))))
             except OSError:
                 continue
             ports.append(port)
+            _given.add(port)
     return tuple(ports)

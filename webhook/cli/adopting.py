@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,12 +60,17 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
 
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
     sealer = wiring.sealer_from(wanted.seal_key_file)
-    async with wiring.laptop(
-        loaded,
-        environ=os.environ,
-        docker_config=chosen.docker_config,
-        warn=common.say_registry_warning,
-    ) as laptop:
+    cluster = wiring.Cluster(kube, sealer)
+    async with (
+        aclosing(cluster),
+        wiring.laptop(
+            loaded,
+            environ=os.environ,
+            docker_config=chosen.docker_config,
+            warn=common.say_registry_warning,
+            cluster=cluster,
+        ) as laptop,
+    ):
         adopter = Adopter(
             kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
         )

@@ -49,6 +49,8 @@ async def asking(
     Raises:
         Stop: the logins that the user named cannot be read.
     """
+    if cluster is None and loaded.rules.needs_cluster:
+        common.say(f"warning: {loaded.rules.needs_cluster}")
     if offline:
         yield Asking(wiring.offline(loaded, cluster=cluster))
         return

@@ -72,7 +72,9 @@ def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded")
     if not subject.slots:
         common.say(f"moorage: {wanted.image!r} names no image")
         return Exit.USAGE
-    explained = asyncio.run(_explain(subject, live, loaded, chosen, reach, offline=wanted.offline))
+    explained = asyncio.run(
+        _explain(subject, live, loaded, chosen, reach, in_cluster=needs_cluster, offline=wanted.offline)
+    )
     told = _told(explained, subject, loaded)
     common.put(common.pretty(told) if wanted.as_json else _text(told))
     action = explained.decision.action
@@ -120,9 +122,10 @@ async def _explain(
     chosen: common.Choices,
     reach: Reach,
     *,
+    in_cluster: bool,
     offline: bool,
 ) -> Explained:
-    cluster = reach.cluster if live is not None else None
+    cluster = reach.cluster if in_cluster else None
     async with asking(loaded, chosen, offline=offline, cluster=cluster) as asked:
         started = time.monotonic()
         deadline = asyncio.get_running_loop().time() + chosen.timeout

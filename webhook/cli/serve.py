@@ -69,7 +69,6 @@ def serve(
     ] = None,
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
-    import gc
     import os
 
     import uvloop
@@ -101,7 +100,6 @@ def serve(
             kubeconfig=kubeconfig,
         )
         service = Service(options, environ=os.environ)
-        gc.enable()
         uvloop.run(service.run())
     except NoConfiguration as none:
         raise Stop(Exit.USAGE, str(none)) from None

@@ -79,7 +79,7 @@ class Audience(msgspec.Struct, frozen=True, gc=False):
 
 class Subject(msgspec.Struct, frozen=True, gc=False):
     """What a decision is about. `workload` is the owner's name without its template hash, so that a Deployment, its
-    ReplicaSets and its Pods share it."""
+    ReplicaSets and its Pods share it. `namespace_labels` is None where nobody knows them."""
 
     kind: str
     namespace: str
@@ -91,11 +91,12 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     annotations: Mapping[str, str] = {}
     owner: Owner | None = None
     is_revision: bool = False
+    namespace_labels: Mapping[str, str] | None = None
 
     @property
     def opted_out(self) -> bool:
-        """Whether the Pod itself asks to be left alone."""
-        return self.annotations.get(SKIP) == "true" or self.labels.get(SKIP) == "true"
+        """Whether the Pod or its namespace asks to be left alone."""
+        return "true" in (self.annotations.get(SKIP), self.labels.get(SKIP), (self.namespace_labels or {}).get(SKIP))
 
 
 class Container(msgspec.Struct, frozen=True, gc=False):

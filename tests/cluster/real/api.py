@@ -160,8 +160,13 @@ class Api:
         return self.ask("PATCH", path_of(kind, namespace, name, subresource), patch, content_type=content_type)
 
     def delete(self, kind: str, name: str, namespace: str = "", **options: Any) -> None:
-        """Delete an object; `options` are those of DeleteOptions, as propagationPolicy."""
-        self.ask("DELETE", path_of(kind, namespace, name), options or None)
+        """Delete an object; `options` are those of DeleteOptions, as propagationPolicy. Controllers may have been faster:
+        one that is gone is fine."""
+        try:
+            self.ask("DELETE", path_of(kind, namespace, name), options or None)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
     @contextmanager
     def watch(
