@@ -519,6 +519,38 @@ def test_pods_of_system_namespaces_are_shown_as_left_alone(world: World) -> None
     assert world.asked == []
 
 
+def labelled(world: World, **labels: str) -> None:
+    world.api.objects["/api/v1/namespaces/shop"] = {"metadata": {"name": "shop", "labels": labels}}
+
+
+def test_a_namespace_that_wants_to_be_left_alone_is(world: World) -> None:
+    world.deployment()
+    labelled(world, **{"moorage.dev/skip": "true"})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    assert world.result["objects"][0]["images"][0]["reason"] == "OptedOut"
+
+
+def test_rules_may_ask_for_labels_of_the_live_namespace(world: World) -> None:
+    world.deployment()
+    labelled(world, team="shop")
+    world.shell.write("moorage.yaml", world.configuration(rule=", namespaceSelector: {matchLabels: {team: shop}}"))
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    assert world.result["objects"][0]["images"][0]["rule"] == "mine"
+    assert world.type("explain", world.image, "--owner", "deploy/web", "-o", "json") == 0
+    assert (world.result["rules"], world.result["rollout"]["now"]) == (["rule mine matches"], world.new)
+    labelled(world, team="other")
+    assert world.type("explain", world.image, "--owner", "deploy/web", "-o", "json") == 0
+    assert world.result["rules"][0] == "rule mine passed over: namespaceSelector does not match"
+
+
+def test_a_namespace_that_cannot_be_read_is_told_and_ends_with_3(world: World) -> None:
+    world.deployment()
+    world.api.forbidden.add("namespaces")
+    assert world.type("check", "deploy/web") == 3
+    said = "deployment/web in shop: Namespace shop could not be read: this account may not read it"
+    assert said in world.shell.err.splitlines()
+
+
 def test_a_pod_of_a_rollout_is_decided_as_one(world: World) -> None:
     world.deployment()
     by = {"ownerReferences": [owner("ReplicaSet", f"web-{HASH}")], "labels": {"pod-template-hash": HASH}}
