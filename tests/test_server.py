@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.serving import Running, post, review, serving
-from webhook.server import Listen
+from webhook.listening import Listen
 from webhook.tls import BadCertificate, check, self_signed, utc_now
 
 

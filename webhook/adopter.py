@@ -14,7 +14,7 @@ import msgspec
 from webhook.core.adoption import Adopted, Living, Seen, Verdict, adopt, plan_adoption, renewed
 from webhook.core.annotation import key_of
 from webhook.core.reason import sentence
-from webhook.core.revision import CONTROLLER_REVISION, JOB, KINDS, REPLICA_SET, Kind, short_hash
+from webhook.core.revision import CONTROLLER_REVISION, JOB, KINDS, NAMED, REPLICA_SET, Kind, short_hash
 from webhook.core.rollout import Stored, revision_of
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
@@ -29,6 +29,8 @@ WITHIN: Final = 10.0
 LISTS_WITHIN: Final = 60.0
 SAMPLE: Final = 20
 """Pods of one revision that are looked at."""
+EVENTS: Final[Mapping[Verdict, str]] = {Verdict.GONE: "PinGone", Verdict.REPINNED: "PinRepinned"}
+"""What an Event at a revision tells, and its reason."""
 
 
 class Api(Protocol):
@@ -44,11 +46,20 @@ class Api(Protocol):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What was found about one revision. `written` is empty where nothing was to be written or it worked, else why not."""
+    """What was found about one revision. `trouble` is empty where nothing was to be written or it worked, else why not."""
 
     living: Living
     adopted: tuple[Adopted, ...]
     trouble: str = ""
+
+    @property
+    def gone(self) -> tuple[Adopted, ...]:
+        """Pins whose digest the upstream does not have any more; those that are to be replaced, once they are."""
+        return tuple(
+            one
+            for one in self.adopted
+            if one.verdict is Verdict.GONE or (one.verdict is Verdict.REPINNED and not self.trouble)
+        )
 
 
 class _Metadata(Metadata, rename="camel"):
@@ -193,16 +204,14 @@ class Adopter:
         *,
         now: Callable[[], float],
         wall: Callable[[], int],
-        gone: Callable[[str], None] = lambda _rule: None,
     ) -> None:
-        """`now` is monotonic, `wall` in unix milliseconds; `gone` is told the rule of each pin whose digest is gone."""
+        """`now` is monotonic, `wall` in unix milliseconds."""
         self._api = api
         self._engine = engine
         self._rules = rules
         self._sealer = sealer
         self._now = now
         self._wall = wall
-        self._gone = gone
 
     async def look(self, living: Sequence[Living], *, newest: bool = False) -> list[Report]:
         """What there is to do; nothing is written."""
@@ -216,9 +225,6 @@ class Adopter:
                 placed = msgspec.structs.replace(each, subject=subject)
                 steps = plan_adoption(placed, self._rules, self._sealer, since, newest=newest)
                 done = [await self._engine.conclude(adopt(step), deadline=deadline) for step in steps]
-            for adopted in done:
-                if adopted.verdict in {Verdict.GONE, Verdict.REPINNED}:
-                    self._gone(adopted.rule)
             return Report(each, tuple(done))
 
         return [report for report in await asyncio.gather(*map(one, living)) if report.adopted]
@@ -235,21 +241,13 @@ class Adopter:
         deadline = asyncio.get_running_loop().time() + WITHIN
         answer = await self._api.send("PATCH", path, body, deadline=deadline, content_type=MERGE_PATCH)
         trouble = "" if answer.is_good else answer.trouble or f"the API server answers {answer.status}"
-        for adopted in report.adopted:
-            if adopted.verdict is Verdict.REPINNED and not trouble:
-                await self._tell(report.living, "PinRepinned", _said(adopted), deadline)
         return msgspec.structs.replace(report, trouble=trouble)
 
-    async def tell(self, report: Report) -> None:
-        """Leave an Event for what nobody may mend but a person."""
+    async def tell(self, living: Living, adopted: Adopted) -> None:
+        """Leave an Event at a revision, about a pin whose digest is gone."""
         deadline = asyncio.get_running_loop().time() + WITHIN
-        for adopted in report.adopted:
-            if adopted.verdict is Verdict.GONE:
-                await self._tell(report.living, "PinGone", _said(adopted), deadline)
-
-    async def _tell(self, living: Living, reason: str, message: str, deadline: float) -> None:
         revision = living.revision
-        kind = next(kind for kind in KINDS.values() if kind.name == revision.kind)
+        kind = NAMED[revision.kind]
         moment = datetime.fromtimestamp(self._wall() / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         event = {
             "metadata": {"generateName": "moorage-", "namespace": revision.namespace},
@@ -260,8 +258,8 @@ class Adopter:
                 "name": revision.name,
                 "uid": revision.uid,
             },
-            "reason": reason,
-            "message": message,
+            "reason": EVENTS[adopted.verdict],
+            "message": _said(adopted),
             "type": "Warning",
             "source": {"component": "moorage-adopt"},
             "firstTimestamp": moment,
@@ -280,7 +278,7 @@ def _said(adopted: Adopted) -> str:
 
 def _path(living: Living) -> str:
     revision = living.revision
-    kind = next(kind for kind in KINDS.values() if kind.name == revision.kind)
+    kind = NAMED[revision.kind]
     return named("apis", kind.group, "v1", "namespaces", revision.namespace, kind.resource, revision.name)
 
 

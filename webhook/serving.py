@@ -16,8 +16,9 @@ from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.seal import Sealer
 from webhook.desk import Desk
+from webhook.listening import Listen, announce
 from webhook.reload import fingerprint, watch
-from webhook.server import Listen, Server, announce
+from webhook.server import Server
 from webhook.telemetry import Libraries, Log, Telemetry
 from webhook.tls import Authority, BadCertificate, Pair, is_due, read, utc_now
 from webhook.wiring import Assembly, Cluster, new_id, sealer_from

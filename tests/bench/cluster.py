@@ -26,7 +26,8 @@ from tests.cluster.real.kwok import fake_node, playing
 from tests.cluster.real.plane import Running, control_plane
 from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
-from tests.cluster.webhooks import Settings, Webhooks, registered
+from tests.cluster.webhook import Settings
+from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
 
 WITH, WITHOUT, LARGE, KNOWN = "with", "without", "large", "known"

@@ -74,7 +74,7 @@ def serve(
     import uvloop
 
     from webhook.config import BadConfiguration, NoConfiguration
-    from webhook.server import CannotServe
+    from webhook.listening import CannotServe
     from webhook.serving import BadOptions, Options, Service
     from webhook.tls import BadCertificate
 
