@@ -221,8 +221,8 @@ class Server:
         if self._socket is None:
             return
         loop = asyncio.get_running_loop()
-        self._socket.setblocking(False)
         with contextlib.suppress(OSError):
+            self._socket.setblocking(False)
             while True:
                 caller, _ = self._socket.accept()
                 task = asyncio.ensure_future(
