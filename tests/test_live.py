@@ -10,7 +10,7 @@ from tests.core.test_current import OTHER
 from tests.core.world import pod, subject
 from tests.support.api import FakeApi
 from tests.support.living import OF_KIND, owner, put, put_deployment
-from webhook.core.living import Live, Unread, selector_text
+from webhook.core.live import Live, Unread, selector_text
 from webhook.core.subject import TEMPLATES
 from webhook.core.workload import Named, Resource, guessed
 from webhook.kube import Answer

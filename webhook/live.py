@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from webhook.core.current import Kept, is_within, kept_by
-from webhook.core.living import (
+from webhook.core.live import (
     Live,
     Manifest,
     Unread,

@@ -49,7 +49,8 @@ class Server:
         lane: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`pair` and `client_ca` (PEM) serve until `swap` is given others.
+        """`pair` and `client_ca` (PEM) serve until `swap` is given others. It is `up` once it serves, and `stopping` from
+        the signal on.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -65,7 +66,8 @@ class Server:
         self._context = context(pair, client_ca=client_ca)
         self._fits = fits()
         self._lane = lane and self._fits
-        self._stop = asyncio.Event()
+        self.up = asyncio.Event()
+        self.stopping = self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._swapping = asyncio.Lock()
         self._admission = Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
@@ -102,6 +104,7 @@ class Server:
         flushing = asyncio.create_task(self._flush())
         try:
             await until(serving, self._admission.up, self._ops.up)
+            self.up.set()
             self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
             ready(json.dumps({"listening": addresses}))
             await until(serving, self._stop)
@@ -218,8 +221,8 @@ class Server:
         if self._socket is None:
             return
         loop = asyncio.get_running_loop()
-        self._socket.setblocking(False)
         with contextlib.suppress(OSError):
+            self._socket.setblocking(False)
             while True:
                 caller, _ = self._socket.accept()
                 task = asyncio.ensure_future(

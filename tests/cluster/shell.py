@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,6 @@ from tests.cluster.webhooks import Webhooks, registered
 from tests.parts import part
 
 NAMESPACE: Final = "demo"
-IMAGES: Final = "custom-columns=POD:.metadata.name,STATUS:.status.phase,IMAGE:.spec.containers[0].image"
 
 
 class Thing(msgspec.Struct, frozen=True):
@@ -37,18 +36,34 @@ class Thing(msgspec.Struct, frozen=True):
 THINGS: Final = (
     Thing(
         "A floating tag runs by its digest, from the node's own cache",
+        ("kubectl create deployment app --image=$UPSTREAM/team/app:stable --replicas=3", "pods app"),
+    ),
+    Thing(
+        "The template is as it was written; the digest stands on the ReplicaSet, for all Pods of this rollout",
         (
-            "kubectl create deployment app --image=$UPSTREAM/team/app:stable --replicas=3",
-            "kubectl rollout status deployment app --timeout=60s && kubectl get pods -o $IMAGES",
+            "kubectl get replicasets -o jsonpath='{.items[*].spec.template.spec.containers[*].image}{\"\\n\"}'",
+            "kubectl get replicasets -o jsonpath='{.items[*].metadata.annotations}{\"\\n\"}'",
         ),
     ),
     Thing(
-        "The tag moves; a restart runs the new build",
+        "The tag moves; Pods that are added run what the others run",
         (
             "crane tag --insecure $UPSTREAM/team/app:next stable",
-            "kubectl rollout restart deployment app",
-            "kubectl rollout status deployment app --timeout=60s && kubectl get pods -o $IMAGES",
+            "kubectl scale deployment app --replicas=6",
+            "pods app",
         ),
+    ),
+    Thing(
+        "A restart is a new rollout: all Pods run the new build",
+        ("kubectl rollout restart deployment app", "pods app"),
+    ),
+    Thing(
+        "Undone, they run the old build again, though the tag names the new one",
+        ("kubectl rollout undo deployment app", "pods app", "grep -h TagMoved $LOGS/webhook-*.log"),
+    ),
+    Thing(
+        "The registry is lost, then every Moorage process restarted; Pods are added all the same",
+        ("stop_upstream", "restart_moorage", "kubectl scale deployment app --replicas=9", "pods app", "start_upstream"),
     ),
     Thing(
         "What was decided and why, what the next Pods would get, and what the cluster itself says of them",
@@ -58,31 +73,22 @@ THINGS: Final = (
             "moorage explain $UPSTREAM/team/app:stable --owner deploy/app",
         ),
     ),
-    Thing(
-        "The registry is lost; Pods start all the same",
-        (
-            "stop_upstream",
-            "kubectl scale deployment app --replicas=6",
-            "kubectl rollout status deployment app --timeout=60s && kubectl get pods -o $IMAGES",
-            "start_upstream",
-        ),
-    ),
-    Thing(
-        "All three processes are restarted, one after the other, while Pods are created",
-        (
-            "restart_moorage",
-            "kubectl scale deployment app --replicas=9",
-            "kubectl rollout status deployment app --timeout=60s && kubectl get pods -o $IMAGES",
-        ),
-    ),
 )
 
-# A stopped upstream refuses at once, as a machine does where the program does not run.
+# kubectl's columns show Pods that are about to end as running.
+_PODS: Final = """\
+{{range .items}}{{if not .metadata.deletionTimestamp}}\
+{{.metadata.name}}  {{.status.phase}}  {{(index .spec.containers 0).image}}
+{{end}}{{end}}"""
+
+# A stopped upstream refuses at once, as a machine does where the program does not run. What `restart_moorage` prints comes
+# from the process that keeps Moorage, which opens the pipe when it has begun.
 _PROFILE: Final = """\
 PS1='(cluster) \\w\\$ '
+pods() {{ kubectl rollout status deployment "$1" --timeout=60s > /dev/null && kubectl get pods -l app="$1" -o go-template-file={pods}; }}
 stop_upstream() {{ iptables -I INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset; }}
 start_upstream() {{ iptables -D INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset; }}
-restart_moorage() {{ kill -USR1 {pid}; }}
+restart_moorage() {{ kill -USR1 {pid} && cat {pipe}; }}
 """
 
 
@@ -102,8 +108,11 @@ def at_work(plane: Running, upstream: Upstream, folder: Path) -> Iterator[Mappin
         Webhooks.running(3, folder, settings, authority) as started,
         registered(plane.api, NAMESPACE, started.url, settings, authority),
     ):
-        signal.signal(signal.SIGUSR1, lambda *_: _restart(started))
-        (folder / "profile").write_text(_PROFILE.format(port=upstream.host.rpartition(":")[2], pid=os.getpid()))
+        os.mkfifo(pipe := folder / "restarted")
+        before = signal.signal(signal.SIGUSR1, lambda *_: _restart(started, pipe))
+        (pods := folder / "pods.template").write_text(_PODS)
+        port = upstream.host.rpartition(":")[2]
+        (folder / "profile").write_text(_PROFILE.format(port=port, pid=os.getpid(), pipe=pipe, pods=pods))
         (folder / "bin").mkdir()
         (folder / "bin" / "crane").symlink_to(part("crane"))
         yield {
@@ -111,9 +120,9 @@ def at_work(plane: Running, upstream: Upstream, folder: Path) -> Iterator[Mappin
             "KUBECONFIG": str(plane.api.write_kubeconfig(folder / "kubeconfig", namespace=NAMESPACE)),
             "MOORAGE_CONFIG": str(folder / "moorage.yaml"),
             "UPSTREAM": upstream.host,
-            "IMAGES": IMAGES,
             "LOGS": str(folder / "logs"),
         }
+        signal.signal(signal.SIGUSR1, before)
 
 
 def shell(folder: Path) -> tuple[str, ...]:
@@ -125,17 +134,19 @@ def greeting(upstream: str) -> str:
     """What is printed first."""
     lines = [
         f"Namespace {NAMESPACE}: images of {upstream} ($UPSTREAM) go through Moorage (3 processes) to {CACHE}.",
-        "kubectl, crane and moorage are here; logs are in $LOGS; `exit` ends it all. Things to try:",
+        "kubectl, crane and moorage are here; logs are in $LOGS; `exit` ends it all. Things to try, in this order:",
     ]
     for number, thing in enumerate(THINGS, 1):
         lines += ["", f"{number}. {thing.shows}:", *(f"     {command}" for command in thing.commands)]
     return "\n".join([*lines, ""])
 
 
-def _restart(started: Webhooks) -> None:
-    for one in started:
-        started.restart(one)
-        sys.stderr.write(f"{one.name} is back\n")
+def _restart(started: Webhooks, pipe: Path) -> None:
+    # Whoever waits may go away.
+    with suppress(BrokenPipeError), pipe.open("w", buffering=1) as out:
+        for one in started:
+            started.restart(one)
+            out.write(f"{one.name} is back\n")
 
 
 def main() -> None:

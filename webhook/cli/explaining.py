@@ -17,7 +17,7 @@ from webhook.core.subject import Subject, subjects_of
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
-    from webhook.core.living import Live
+    from webhook.core.live import Live
 
 _RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
 _TARGETS: Final = frozenset(

@@ -10,7 +10,7 @@ from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.rollout import Told, as_data
 from webhook.cli.living import withheld
 from webhook.core.ask import Failed, Known
-from webhook.core.living import Live, Unread
+from webhook.core.live import Live, Unread
 from webhook.core.reference import Reference
 from webhook.core.rules import Rule
 from webhook.core.siblings import Sibling, selector_of

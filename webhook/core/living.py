@@ -1,133 +1,139 @@
-"""A live object as the API server keeps it, and as one of its next Pods."""
+"""Living revisions, read from the API server's lists: those that have Pods or will have some, each with a few of its Pods."""
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Final
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final
 
 import msgspec
 
-from webhook.core.admission import MIRROR
-from webhook.core.current import Kept, Next, is_topmost, kept, next_pods
-from webhook.core.registration import INSTALLED_IN, NEVER
-from webhook.core.revision import Kind
-from webhook.core.subject import BadObject, Metadata, Subject, owner_of, subject_of
-from webhook.core.workload import KINDS, POD, REPLICA_SET, Resource
+from webhook.core.annotation import key_of
+from webhook.core.revision import CONTROLLER_REVISION, JOB, REPLICA_SET, Kind, Revision, short_hash
+from webhook.core.rollout import Stored, revision_of
+from webhook.core.subject import Metadata, PodSpec, Subject, pod_slots, revision_hash
 
-Manifest = dict[str, Any]
-
-_OPERATORS: Final = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
+SAMPLE: Final = 20
+"""Pods of one revision that are looked at."""
 
 
-class Live(msgspec.Struct, frozen=True):
-    """A live object. `manifest` is what the API server gives, without status and managedFields; `subject` is one of its
-    next Pods; `unseen` says why admission never sees them, empty where it does."""
-
-    resource: Resource
-    manifest: Mapping[str, Any]
-    subject: Subject
-    next: Next | None = None
-    revisions: tuple[Kept, ...] = ()
-    unseen: str = ""
-
-
-class Unread(msgspec.Struct, frozen=True):
-    """What the API server did not give, and why. `is_missing` where there is no such thing, or none that makes Pods."""
+class Seen(msgspec.Struct, frozen=True):
+    """A Pod of a revision. `images` are the texts of its spec and `running` its imageIDs, by `field/container`;
+    `created` in unix milliseconds."""
 
     name: str
-    namespace: str
-    message: str
-    is_missing: bool = False
+    created: int
+    is_ready: bool
+    annotations: Mapping[str, str]
+    images: Mapping[str, str]
+    running: Mapping[str, str]
 
 
-class _Item(msgspec.Struct):
-    metadata: Metadata
+class Living(msgspec.Struct, frozen=True):
+    """A revision that has Pods or will have some, its template, the uid of their controller, and Pods of it."""
+
+    revision: Revision
+    subject: Subject
+    controller: str
+    pods: tuple[Seen, ...] = ()
 
 
-_item: Final = msgspec.json.Decoder(_Item)
-_manifest: Final = msgspec.json.Decoder(Manifest)
+class _Metadata(Metadata, rename="camel"):
+    creation_timestamp: datetime | None = None
+    deletion_timestamp: str | None = None
 
 
-def made_of(
-    resource: Resource,
-    manifest: Manifest,
-    revisions: Mapping[str, list[Kept]] | Unread,
-    templates: Mapping[str, str],
-) -> Live | Unread:
-    """A live object from its JSON and the revisions of its kind, by the uid of their workload."""
-    metadata = manifest["metadata"]
-    namespace = str(metadata.get("namespace", ""))
-    name = f"{resource.word}/{metadata.get('name', '')}"
-    if isinstance(revisions, Unread):
-        return Unread(name, namespace, f"its revisions cannot be read: {revisions.message}")
-    own = revisions.get(str(metadata.get("uid", "")), [])
-    try:
-        following = next_pods(manifest, own)
-        subject = subject_of(manifest, namespace=namespace, templates=templates)
-    except (BadObject, msgspec.ValidationError) as bad:
-        return Unread(name, namespace, str(bad), is_missing=True)
-    if subject is None:
-        return Unread(name, namespace, "it has no Pod template", is_missing=True)
-    if resource is not POD:
-        # The object's own controller, an operator, is not that of its Pods.
-        subject = following.given_to(subject) if following else msgspec.structs.replace(subject, owner=None)
-    shown = {key: value for key, value in manifest.items() if key != "status"}
-    return Live(resource, shown, subject, following, tuple(own), unseen(subject))
+class _Condition(msgspec.Struct):
+    type: str = ""
+    status: str = ""
 
 
-def by_controller(kind: Kind, manifests: Iterable[Manifest]) -> dict[str, list[Kept]]:
-    """Revisions by the uid of their workload; what has another shape stands for none."""
-    revisions: dict[str, list[Kept]] = {}
-    for one in manifests:
+class _Running(msgspec.Struct, rename="camel"):
+    name: str = ""
+    image_id: str = msgspec.field(default="", name="imageID")
+
+
+class _PodStatus(msgspec.Struct, rename="camel"):
+    conditions: list[_Condition] | None = None
+    container_statuses: list[_Running] | None = None
+    init_container_statuses: list[_Running] | None = None
+
+
+class _Pod(msgspec.Struct):
+    metadata: _Metadata
+    spec: PodSpec
+    status: _PodStatus = msgspec.field(default_factory=_PodStatus)
+
+
+_pod: Final = msgspec.json.Decoder(_Pod)
+_stored: Final = msgspec.json.Decoder(Stored)
+
+
+class Pods:
+    """Pods by the uid of their controller and the hash of their revision, a sample of each."""
+
+    def __init__(self) -> None:
+        self._pods: defaultdict[tuple[str, str], list[Seen]] = defaultdict(list)
+
+    def add(self, item: bytes | msgspec.Raw) -> None:
+        """Take in one item of a list; one that is no Pod of a controller is passed over."""
         try:
-            read = kept(kind, one)
-        except msgspec.ValidationError:
+            pod = _pod.decode(item)
+        except msgspec.MsgspecError:
+            return
+        metadata = pod.metadata
+        owner = next((one for one in metadata.owner_references or () if one.controller), None)
+        if owner is None or metadata.deletion_timestamp is not None:
+            return
+        found = self._pods[owner.uid, short_hash(revision_hash(metadata.labels or {}))]
+        if len(found) < SAMPLE:
+            found.append(_seen(pod))
+
+    def of(self, uid: str, name: str) -> tuple[Seen, ...]:
+        """Those of a controller and a revision, the oldest first."""
+        return tuple(sorted(self._pods.get((uid, name), ()), key=lambda one: (one.created, one.name)))
+
+
+def _seen(pod: _Pod) -> Seen:
+    slots = pod_slots(pod.spec)
+    running = {"containers": pod.status.container_statuses, "initContainers": pod.status.init_container_statuses}
+    conditions = pod.status.conditions or ()
+    born = pod.metadata.creation_timestamp
+    return Seen(
+        pod.metadata.name or "",
+        int(born.timestamp() * 1000) if born is not None else 0,
+        any(one.type == "Ready" and one.status == "True" for one in conditions),
+        pod.metadata.annotations or {},
+        {key_of(slot): slot.text for slot in slots},
+        {f"{field}/{one.name}": one.image_id for field, every in running.items() for one in every or ()},
+    )
+
+
+def living_of(kind: Kind, items: Iterable[bytes | msgspec.Raw], pods: Pods) -> list[Living]:
+    """Of the revisions of one kind those that have Pods or will have some; what cannot be read is passed over."""
+    every: list[tuple[Stored, Living]] = []
+    for item in items:
+        try:
+            one = _stored.decode(item)
+            found = revision_of(kind, one, one.metadata.namespace or "")
+        except msgspec.MsgspecError:
             continue
-        revisions.setdefault(read.controller, []).append(read)
-    return revisions
+        if found is None:
+            continue
+        revision, subject = found
+        controller = revision.controller if kind is CONTROLLER_REVISION else revision.uid
+        name = "" if kind is JOB else revision.hash
+        every.append((one, Living(revision, subject, controller, pods.of(controller, name))))
+    newest: dict[str, int] = {}
+    for one, living in every:
+        newest[living.controller] = max(newest.get(living.controller, 0), one.revision)
+    return [living for one, living in every if _lives(kind, one, living, newest)]
 
 
-def manifest_of(resource: Resource, item: bytes | msgspec.Raw) -> Manifest:
-    """An object as kubectl shows it: items of a list do not say what they are, and managedFields are for nobody."""
-    manifest = _manifest.decode(item)
-    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
-    return {"apiVersion": resource.api_version, "kind": resource.kind, **manifest, "metadata": metadata}
-
-
-def may_stand_alone(item: msgspec.Raw) -> bool:
-    """Whether a Pod has no controller of Kubernetes' own: of a large cluster's Pods few are wanted."""
-    owner = owner_of(_item.decode(item).metadata)
-    return owner is None or all((owner.group, owner.kind) != (one.group, one.kind) for one in KINDS)
-
-
-def is_shown(resource: Resource, manifest: Manifest, known: Collection[tuple[str, str]]) -> bool:
-    """Whether an object makes Pods and is made by nothing that is shown itself; `known` are groups and kinds."""
-    metadata = msgspec.convert(manifest["metadata"], Metadata)
-    if MIRROR in (metadata.annotations or {}) or not is_topmost(metadata, known):
-        return False
-    # Of a workload that we do not know the old ReplicaSets make no Pods.
-    is_old = resource is REPLICA_SET and owner_of(metadata) is not None and not manifest.get("spec", {}).get("replicas")
-    return not is_old
-
-
-def scope_of(manifest: Manifest) -> tuple[str, str]:
-    """In which namespace, and under which label selector, an object's revisions are."""
-    selector = manifest.get("spec", {}).get("selector")
-    return str(manifest["metadata"].get("namespace", "")), selector_text(selector if isinstance(selector, dict) else {})
-
-
-def selector_text(selector: Mapping[str, Any]) -> str:
-    """A label selector as it stands in a query; one of another shape selects everything."""
-    labels, lines = selector.get("matchLabels"), selector.get("matchExpressions")
-    equal = [f"{name}={value}" for name, value in labels.items()] if isinstance(labels, dict) else []
-    others = [
-        _OPERATORS[line["operator"]].format(line["key"], ",".join(line.get("values") or ()))
-        for line in (lines if isinstance(lines, list) else ())
-        if isinstance(line, dict) and line.get("operator") in _OPERATORS
-    ]
-    return ",".join([*equal, *others])
-
-
-def unseen(subject: Subject) -> str:
-    """Why admission never sees Pods of a live object; empty where it does."""
-    if subject.namespace in {*NEVER, INSTALLED_IN}:
-        return f"Pods of namespace {subject.namespace} do not come to Moorage"
-    return "a mirror Pod is what its node made of a file" if MIRROR in subject.annotations else ""
+def _lives(kind: Kind, stored: Stored, living: Living, newest: Mapping[str, int]) -> bool:
+    if living.pods:
+        return True
+    if kind is REPLICA_SET:
+        return stored.has_pods
+    if kind is JOB:
+        return not stored.has_ended and not (stored.spec is not None and stored.spec.suspend)
+    return stored.revision == newest[living.controller]

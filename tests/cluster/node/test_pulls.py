@@ -1,12 +1,12 @@
 """Pods that a real node runs as the webhook wrote them: pulled from its own cache, by digest."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.cluster.configuration import CACHE, configuration
+from tests.cluster.configuration import CACHE
 from tests.cluster.namespace import Namespace, images_of
+from tests.cluster.node.running import plain
 from tests.cluster.real.image import forget_image
 from tests.cluster.real.plane import NODE
 from tests.cluster.until import until
@@ -17,12 +17,6 @@ from tests.cluster.workloads import deployment, pod
 pytestmark = pytest.mark.usefixtures("cache")
 
 Start = Callable[..., Webhooks]
-
-
-def plain(upstream: Upstream, **rule: Any) -> str:
-    """A configuration for an upstream in the node's network."""
-    registries = {upstream.host: {"plainHTTP": True, "credentials": ["anonymous"]}}
-    return configuration(upstream.host, rule=rule, registries=registries)
 
 
 @pytest.mark.parametrize("platforms", [(), ("amd64", "arm64")], ids=["image", "index"])

@@ -1,8 +1,10 @@
 """What `make cluster` prints to try does what it says."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,14 +12,29 @@ from tests.cluster.real.plane import Running
 from tests.cluster.shell import THINGS, Thing, at_work, shell
 from tests.cluster.upstream import Upstream
 
+_RUN: Final = re.compile(r"Running  localhost:30081/team/app@(\S+)$", re.MULTILINE)
 
-# The outage and the restart are left to people: other tests hold what Moorage does then, and 20 s are long.
+
+# It is the whole story: five rollouts of real Pods, and three restarts one after the other.
+@pytest.mark.timeout(300)
 @pytest.mark.usefixtures("cache")
-def test_the_things_to_try_work(plane: Running, upstream: Upstream, tmp_path: Path) -> None:
+def test_the_things_to_try_tell_the_story_of_one_digest_per_rollout(
+    plane: Running, upstream: Upstream, tmp_path: Path
+) -> None:
     with at_work(plane, upstream, tmp_path) as told:
-        for thing in THINGS[:3]:
-            said = run(thing, {**os.environ, **told}, tmp_path)
-            assert f"localhost:30081/team/app@{upstream.digest('team/app', 'stable')}" in said
+        old, new = (upstream.digest("team/app", tag) for tag in ("stable", "next"))
+        said = [run(thing, {**os.environ, **told}, tmp_path) for thing in THINGS]
+    created, pinned, scaled, restarted, undone, lost, why = said
+    assert _RUN.findall(created) == [old] * 3
+    assert f"{upstream.host}/team/app:stable\n" in pinned
+    assert f'"{upstream.host}/team/app:stable\\":\\"{old}' in pinned
+    assert _RUN.findall(scaled) == [old] * 6
+    assert _RUN.findall(restarted) == [new] * 6
+    assert _RUN.findall(undone) == [old] * 6
+    assert '"reason":"TagMoved"' in undone
+    assert [line for line in lost.splitlines() if "is back" in line] == [f"webhook-{one} is back" for one in range(3)]
+    assert _RUN.findall(lost) == [old] * 9
+    assert f"localhost:30081/team/app@{new}" in why
 
 
 def run(thing: Thing, environ: dict[str, str], folder: Path) -> str:

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -11,6 +10,8 @@ from typing import Any, Final, Self
 
 import httpx
 import msgspec
+
+from tests.cluster.real.containers import ctr
 
 _OCI: Final = "application/vnd.oci.image"
 
@@ -90,23 +91,18 @@ class Image(msgspec.Struct, frozen=True):
         files = {f"blobs/{digest_of(content).replace(':', '/')}": content for content in (self.manifest, *self.blobs)}
         files["oci-layout"] = b'{"imageLayoutVersion": "1.0.0"}'
         files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": [top]}).encode()
-        _ctr("images", "import", "-", given=_archive(files))
+        ctr("images", "import", "-", given=_archive(files))
 
 
 def forget_image(digest: str) -> None:
     """Take an image out of this machine's containerd under each of its names, so that it must be pulled again."""
-    rows = [row.split() for row in _ctr("images", "list").splitlines()]
-    _ctr("images", "remove", "--sync", *(row[0] for row in rows if row[2] == digest))
+    rows = [row.split() for row in ctr("images", "list").splitlines()]
+    ctr("images", "remove", "--sync", *(row[0] for row in rows if row[2] == digest))
 
 
 def digest_of(content: bytes) -> str:
     """As registries write it."""
     return f"sha256:{sha256(content).hexdigest()}"
-
-
-def _ctr(*words: str, given: bytes = b"") -> str:
-    command = ("ctr", "--namespace", "k8s.io", *words)
-    return subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE, timeout=60).stdout.decode()
 
 
 def _descriptor(media_type: str, content: bytes, **more: Any) -> dict[str, Any]:

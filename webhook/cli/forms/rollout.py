@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.core.living import Live
+from webhook.core.live import Live
 from webhook.core.pins import Pinned
 from webhook.core.reason import sentence
 from webhook.core.rules import Rule
