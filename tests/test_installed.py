@@ -74,7 +74,7 @@ async def test_a_config_map_without_the_file_is_said() -> None:
         await read(api)
 
 
-@pytest.mark.parametrize("trouble", [Answer(403), Answer(0, trouble="no route")])
+@pytest.mark.parametrize("trouble", [Answer(403), Answer(0, trouble="no route"), Answer(200, b"<html>")])
 async def test_an_api_server_that_does_not_say_is_another_matter(trouble: Answer) -> None:
     api = installed()
     api.trouble = trouble

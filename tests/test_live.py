@@ -10,10 +10,11 @@ from tests.core.test_current import OTHER
 from tests.core.world import pod, subject
 from tests.support.api import FakeApi
 from tests.support.living import OF_KIND, owner, put, put_deployment
+from webhook.core.live import Live, Unread, selector_text
 from webhook.core.subject import TEMPLATES
 from webhook.core.workload import Named, Resource, guessed
 from webhook.kube import Answer
-from webhook.live import Live, Look, Unread, selector_text
+from webhook.live import ODD, Look
 
 ROLLOUT = {"Rollout.argoproj.io": "/spec/template"}
 DEPLOYMENTS = OF_KIND["Deployment"]
@@ -186,6 +187,15 @@ async def test_an_api_server_that_does_not_answer_is_told() -> None:
     every = await world.look.every("")
     assert {one.message for one in every if isinstance(one, Unread)} == {"the API server refuses the connection"}
     assert len(every) == 8
+
+
+async def test_an_answer_that_is_no_object_is_told() -> None:
+    world = World({**TEMPLATES, **ROLLOUT})
+    world.api.trouble = Answer(200, b"<html>")
+    (guess,) = guessed(world.templates)
+    found = await world.look.named([Named(DEPLOYMENTS, ("web",)), Named(guess)], "shop")
+    assert {one.message for one in found if isinstance(one, Unread)} == {ODD}
+    assert len(found) == 2
 
 
 ROLLOUTS = Resource("Rollout", "argoproj.io", "v1alpha1", "rollouts")

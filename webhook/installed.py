@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """A key that may become a file's name."""
 _CONFIG_MAP_PATH: Final = named("api", "v1", "namespaces", INSTALLED_IN, "configmaps", NAME)
 _DEPLOYMENT_PATH: Final = named("apis", "apps", "v1", "namespaces", INSTALLED_IN, "deployments", NAME)
+
+
+Shape = TypeVar("Shape")
 
 
 class Api(Protocol):
@@ -88,14 +91,14 @@ async def read(api: Api) -> Installed:
         raise NotInstalled(f"Moorage is not installed there: no {CONFIG_MAP}", was_asked=True)
     if not answer.is_good:
         raise NotInstalled(f"{CONFIG_MAP}: {said(answer)}", was_asked=False)
-    data = msgspec.json.decode(answer.body, type=_ConfigMap).data or {}
+    data = _decoded(answer, _ConfigMap).data or {}
     files = {name: text for name, text in data.items() if _NAME.fullmatch(name)}
     if FILE not in files:
         raise NotInstalled(f"{CONFIG_MAP} has no key {FILE}", was_asked=True)
     answer = await api.get(_DEPLOYMENT_PATH, deadline=deadline)
     if not answer.is_good:
         return Installed(files, {}, (f"variables from the environment of deployment {NAME}: {said(answer)}",))
-    containers = msgspec.json.decode(answer.body, type=_Deployment).spec.template.spec.containers
+    containers = _decoded(answer, _Deployment).spec.template.spec.containers
     own = next((one for one in containers if one.name == NAME), containers[0] if containers else _Container())
     variables = [one for one in own.env or () if one.name.startswith(PREFIX)]
     unknown = [one.name for one in variables if one.value_from is not None]
@@ -104,3 +107,10 @@ async def read(api: Api) -> Installed:
         {one.name: one.value for one in variables if one.value_from is None},
         tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in unknown),
     )
+
+
+def _decoded(answer: Answer, shape: type[Shape]) -> Shape:
+    try:
+        return msgspec.json.decode(answer.body, type=shape)
+    except msgspec.MsgspecError:
+        raise NotInstalled("the API server answers something else than was asked for", was_asked=False) from None

@@ -17,7 +17,7 @@ from webhook.core.subject import Subject, subjects_of
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
-    from webhook.live import Live
+    from webhook.core.live import Live
 
 _RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
 _TARGETS: Final = frozenset(
@@ -201,7 +201,7 @@ def _text(told: dict[str, Any]) -> str:
         if said:
             lines += [f"{title}:", *(f"  - {line}" for line in said)]
     if "rollout" in told:
-        from webhook.cli.rollout import lines as lines_of
+        from webhook.cli.forms.rollout import lines as lines_of
 
         lines += lines_of(told["rollout"])
     return "".join(f"{common.printable(line)}\n" for line in lines)

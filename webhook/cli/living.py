@@ -8,9 +8,10 @@ from typing import Any
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.manifests import Found, Input, Source, Withheld
 from webhook.cli.progress import Bar, done_with_bar
+from webhook.core.live import Live, Unread
 from webhook.core.workload import KINDS, BadWords, Named, guessed, read
 from webhook.kube import Kube
-from webhook.live import Live, Look, Unread
+from webhook.live import Look
 
 
 def wanted(words: Sequence[str], templates: Mapping[str, str], *, selector: str, everywhere: bool) -> tuple[Named, ...]:
