@@ -82,7 +82,7 @@ def test_a_new_rollout_during_an_outage_runs_the_last_digest_on_all_its_pods(
     namespace.await_rollout("Deployment", "app")
     put_out(upstream, outage)
     namespace.kubectl("set", "env", "deployment/app", "COLOUR=blue")
-    namespace.await_rollout("Deployment", "app", seconds=60)
+    namespace.await_rollout("Deployment", "app")
     assert namespace.images("app") == placed(digest)
     revision = next(one for one in namespace.objects("ReplicaSet", app="app") if one["spec"]["replicas"])
     assert pins_of(revision) == {}
