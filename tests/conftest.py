@@ -26,10 +26,13 @@ def pytest_report_header() -> str | None:
     return None if DIRECTORY in os.environ else "LEFT OUT: tests/cluster/node, which `make test-node` runs"
 
 
+SERVED: Final = {"test_connection.py", "test_drain.py", "test_lane.py", "test_reload.py", "test_server.py"}
+
+
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:
     """The server's tests run on the loop that serves: asyncio's own loses a connection that it took just before its
     listener is closed. The command line runs on asyncio's."""
-    if item.path.name in {"test_lane.py", "test_server.py"}:
+    if item.path.name in SERVED:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
 

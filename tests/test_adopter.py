@@ -71,7 +71,9 @@ class World:
             "name": name,
             "labels": labels or {"pod-template-hash": HASH},
             "annotations": {
-                "moorage.dev/images": written({"containers/c0": Entry(NAME, digest, source="fresh")}, subject, SEALER, NOON)
+                "moorage.dev/images": written(
+                    {"containers/c0": Entry(NAME, digest, source="fresh")}, subject, SEALER, NOON
+                )
             },
             "ownerReferences": [{"uid": uid, "controller": True}],
         }

@@ -99,8 +99,9 @@ MISTAKES = {
     "file credential without file": (HEAD + RULE + "registries: {r.io: {credentials: [§file]}}\n", 'registries["r.io"].credentials[0]: write the docker config\'s path, as {file: docker.json}'),
     "file for another kind": (HEAD + RULE + "registries: {r.io: {credentials: [§{kind: pod, file: x}]}}\n", 'registries["r.io"].credentials[0]: pod takes no file'),
     "authorities that are not there": (HEAD + RULE + "registries: {r.io: {ca: §nope.pem}}\n", 'registries["r.io"].ca: nope.pem cannot be read: No such file or directory'),
+    "authorities that are half written": (HEAD + RULE + "resolving: {ca: §half.pem}\n", "resolving.ca: half.pem holds a certificate without an end"),
+    "authorities that are broken": (HEAD + RULE + "resolving: {ca: §broken.pem}\n", "resolving.ca: broken.pem holds a certificate that cannot be read, number 1"),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
-    "authorities cut short": (HEAD + RULE + "registries: {r.io: {ca: §cut.pem}}\n", 'registries["r.io"].ca: cut.pem holds no certificate in PEM form'),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
     "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
     "lock with a name that no file has": (HEAD + RULE + 'digests: §"\\0"\n', "digests: the name of a file is wanted"),
@@ -125,7 +126,8 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path = folder / "m.yaml"
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
-    (folder / "cut.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug")
+    (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={}, **more)  # type: ignore[arg-type]  # what a row says
     return [str(problem).removeprefix(f"{folder}/") for problem in caught.value.problems]
@@ -231,7 +233,6 @@ WARNINGS = {
     "cloud login": (HEAD + RULE + "registries: {r.io: {credentials: [§ecr]}}\n", 'registries["r.io"].credentials[0]: ecr logins are not there in this version; this entry contributes nothing'),
     "docker config that is not there": (HEAD + RULE + "registries: {r.io: {credentials: [§{file: d.json}]}}\n", 'registries["r.io"].credentials[0]: d.json cannot be read; this entry contributes nothing until it is there'),
     "health": (HEAD + RULE + TARGET + "health: §{url: 'http://x'}}}\n", "targets.t.health: health is not watched in this version; the target is taken to be well"),
-    "labels of namespaces": (HEAD + "rules: [{name: a, images: [r.io/**], namespaceSelector: §{matchLabels: {a: b}}}]\n", "rules[0].namespaceSelector: namespace labels are known in a cluster only; without one this rule never matches"),
     "asking the node's own address": (HEAD + RULE + "targets: {t: {image: 'localhost:1/{path}', verify: §digest}}\n", "targets.t.verify: localhost:1 is the node's own address, which the webhook cannot ask; write verify: {at: http://…}"),
     "hosts that nothing allows": (HEAD + "rules: [{name: a, images: §['*.io/**']}]\n", "rules[0].images: hosts that only a pattern matches are asked when registries: covers them, and nothing there does"),
     "tags to a cache without password": (HEAD + "rules: [{name: a, images: [r.io/**], targets: §['localhost:1'], write: tag}]\n", "rules[0].targets: localhost:1 asks no password, and a tag is no proof that the Pod may have the image"),

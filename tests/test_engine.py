@@ -17,6 +17,7 @@ from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
+from webhook.desk import Desk
 from webhook.engine import Clocks, Engine, Unasked, Waiting
 
 TAG = "registry.example.com/team/app:stable"
@@ -204,3 +205,43 @@ def test_every_review_is_told_of_once(document: dict[str, Any], memory: Fact, ou
     notebook = Notebook()
     engine(Scripted(memory), notebook).answer_now(review(document))
     assert notebook.outcomes == [outcome]
+
+
+async def test_a_review_whose_caller_left_is_told_of_as_abandoned_and_its_lookup_goes_on_for_others() -> None:
+    never: asyncio.Future[Fact] = asyncio.get_running_loop().create_future()
+    notebook = Notebook()
+    the_engine = engine(Scripted(fetched=lambda _: never), notebook)
+    waiting = the_engine.answer_now(review(pod(TAG, OTHER)))
+    assert isinstance(waiting, Waiting)
+    task = asyncio.create_task(the_engine.answer(waiting, deadline=asyncio.get_running_loop().time() + 5))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert notebook.outcomes == ["abandoned"]
+    assert notebook.bugs == []
+
+
+class Deaf(Notebook):
+    """Cannot be told anything."""
+
+    def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
+        raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize("memory", [known(source="cached"), None], ids=["at once", "later"])
+async def test_a_fault_where_reviews_are_told_of_still_ends_in_an_admission(memory: Fact | None) -> None:
+    told: list[str] = []
+
+    def fault(uid: str, error: BaseException) -> str:
+        told.append(type(error).__name__)
+        return "id-9"
+
+    desk = Desk(engine(Scripted(memory), Deaf()), budget=4.0, fault=fault)
+    outcome = desk.reply_now(review(pod(TAG)))
+    if isinstance(outcome, Waiting):
+        outcome = await desk.reply(outcome, "", asyncio.get_running_loop().time())
+    response = checked(json.loads(outcome.body))
+    assert (outcome.status, response["allowed"], "patch" in response) == (200, True, False)
+    assert "id-9" in response["warnings"][0]
+    assert told == ["OSError"]

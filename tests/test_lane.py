@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tests.support.serving import Running, post, review, serving
+from webhook.connection import RELIED_ON, fits
 from webhook.core.admission import MAX_BODY
-from webhook.lane import RELIED_ON, fits
 
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
 

@@ -13,7 +13,7 @@ from tests.core.world import PRIVATE
 from tests.support import wire
 from tests.support.asking import READER
 from tests.support.door import Names
-from tests.support.faults import first, sent_as, with_status
+from tests.support.faults import first, sent_as, with_header, with_status
 from tests.support.registry import PATH, FakeRegistry, Fault, fake_registry, image_document
 from tests.support.stack import Answered, Stack
 from webhook.core.credential import Credential
@@ -145,10 +145,7 @@ async def test_an_image_that_is_gone_or_not_for_us(state: str, held: str) -> Non
         old = await remembered(here, AGES[held])
         ABSENT[state](here)
         seen = await here.admit()
-        gone = (
-            f"moorage: c0: {here.image} kept as is (AbsentOrDenied): digest resolution: {here.image} not found, "
-            "or not for these credentials"
-        )
+        gone = f"moorage: c0: {here.image} kept as is, not resolved (AbsentOrDenied): not found, or not yours"
         if held in {"fresh", "due"}:
             assert (seen.images, seen.warnings, seen.sources) == ([here.written(old)], [], ["cached"])
         else:
@@ -173,7 +170,7 @@ async def test_a_registry_in_trouble(state: str, held: str) -> None:
             f"moorage: c0: {here.image} written by its last known digest (StaleDigest): digest resolution: {here.host} "
             f"could not be asked ({reason}); its answer of 60 s ago is used"
         )
-        failed = f"moorage: c0: {here.image} kept as is ({reason}): digest resolution at {here.host}/{PATH}: {detail}"
+        failed = f"moorage: c0: {here.image} kept as is, not resolved ({reason}): {detail}"
         expected = {
             "fresh": ([here.written(old)], [], ["cached"]),
             "due": ([here.written(old)], [], ["cached"]),
@@ -324,3 +321,20 @@ async def test_a_digest_that_was_confirmed_is_moved_to_an_open_cache_without_ask
         other = f"{here.host}/{PATH}@sha256:{'0' * 64}"
         here.fake.faults.clear()
         assert (await here.stack.admit(other)).images == [other]
+
+
+async def test_no_cookie_of_one_tenant_comes_back_with_anothers_request() -> None:
+    async with town() as here:
+        here.fake.push()
+        here.fake.login = "bearer"
+        here.fake.realm = f"http://{here.host}/token"
+        here.fake.faults["manifest"] = here.fake.faults["token"] = with_header(
+            "Set-Cookie", "session=of-reader; Path=/"
+        )
+        here.stack = Stack(here.rule, providers={"pod": Pulls(default=READER)})
+        await here.reopen()
+        assert (await here.admit()).sources == ["fresh"]
+        here.stack.clock.forward(31.0)
+        assert (await here.admit()).sources == ["fresh"]
+        assert len(here.fake.asked) == 4
+        assert {one.header("Cookie") for one in here.fake.asked} == {None}

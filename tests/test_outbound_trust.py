@@ -1,15 +1,19 @@
 """Proxies and certificates at the door, against real sockets on loopback."""
 
+import socket
+import ssl
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trustme
 
+import webhook.outbound as outbound_module
 from tests.doors import soon
 from tests.support.door import Names, door, encrypted, manifest, plain, server_context
 from tests.support.faults import redirected, with_status
 from tests.support.registry import CANARY, fake_registry, trap_socket
+from webhook.core.addresses import Allowance
 from webhook.core.challenge import Response, Trouble
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
@@ -142,3 +146,24 @@ async def test_a_host_where_nobody_listens_is_told_as_such() -> None:
     async with door(registry) as outbound:
         told = await outbound.send(manifest(registry.host), registry=registry, deadline=soon())
     assert told == Trouble(Reason.UNAVAILABLE, "the connection is refused or the host cannot be reached")
+
+
+async def test_where_no_tls_is_spoken_no_authority_is_read_and_none_is_trusted() -> None:
+    async with fake_registry() as fake, door(plain(fake)) as outbound:
+        await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
+        (transport,) = outbound._transports.values()
+        assert transport.ssl_context.cert_store_stats()["x509_ca"] == 0
+        assert transport.ssl_context.verify_mode is ssl.CERT_REQUIRED
+        assert transport.ssl_context.check_hostname
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="macOS has none")
+def test_a_connection_that_a_firewall_forgot_is_noticed_while_it_idles() -> None:
+    make = outbound_module._checked_socket(Allowance(loopback=True))
+    with make((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 80))) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        probes = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) * made.getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_KEEPCNT
+        )
+    assert idle + probes < outbound_module.KEEP_ALIVE

@@ -1,15 +1,22 @@
 """What was decided a moment ago is used again only where nothing that it rests on has changed."""
 
+import copy
 import json
+import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.core.test_admission import patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Oracle
+from webhook.core.annotation import IMAGES
+from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.globs import Globs
 from webhook.core.reason import Reason
-from webhook.core.rules import RuleSet
+from webhook.core.rules import Requirement, Rule, RuleSet
 from webhook.engine import Clocks, Engine, Unasked
 
 IMAGE = "registry.example.com/team/app:stable"
@@ -30,7 +37,7 @@ class World:
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         raise AssertionError("memory knows")
 
-    def engine(self) -> Engine:
+    def engine(self, *rules: Rule) -> Engine:
         oracles: dict[type, Oracle] = {
             AskDigest: self,
             AskPin: Unasked(Reason.NO_CLUSTER),
@@ -38,7 +45,7 @@ class World:
             AskHeld: Unasked(Reason.OFFLINE),
         }
         clocks = Clocks(lambda: 0.0, lambda: self.now)
-        return Engine(RuleSet([PRIVATE]), oracles, sealer=SEALER, clocks=clocks, new_id=lambda: "id")
+        return Engine(RuleSet(rules or [PRIVATE]), oracles, sealer=SEALER, clocks=clocks, new_id=lambda: "id")
 
 
 def answer(engine: Engine, body: bytes) -> dict[str, Any]:
@@ -123,3 +130,94 @@ def test_a_clock_that_is_set_back_uses_nothing_again() -> None:
     first = answer(engine, sent(pod(IMAGE)))
     world.now = NOON - 5
     assert answer(engine, sent(pod(IMAGE))) != first
+
+
+def test_outcomes_of_pods_with_many_images_do_not_fill_memory() -> None:
+    engine = World().engine()
+    bodies = [
+        sent(pod(*[f"registry.example.com/{number}:{index}" for index in range(200)]), uid="one")
+        for number in range(60)
+    ]
+    tracemalloc.start()
+    try:
+        for body in bodies:
+            engine.answer_now(body)
+        _, held = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20_000_000
+
+
+TIERED = msgspec.structs.replace(PRIVATE, name="tiered", pod_selector=(Requirement("tier", "In", ("web",)),))
+HALF = msgspec.structs.replace(PRIVATE, name="half", namespaces=Globs(("half",)), percent=50)
+STRICT = msgspec.structs.replace(PRIVATE, name="strict", namespaces=Globs(("strict",)), on_failure="refuse")
+
+FACTS: list[Fact] = [
+    known(source="cached"),
+    known(E, source="cached"),
+    known(source="cached", media_type="other"),
+    known(source="stale", age=30.0, trouble=Reason.UNAVAILABLE),
+    known(source="stale", age=31.0, trouble=Reason.UNAVAILABLE),
+    Absent("registry.example.com", IMAGE),
+    Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "it answers 503; it is let be for 9 s more", 9.0),
+    Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "it answers 503; it is let be for 8 s more", 8.0),
+    NotAsked(Reason.NO_CLUSTER),
+]
+
+PODS: st.SearchStrategy[dict[str, Any]] = st.builds(
+    lambda images, metadata, spec: {**(made := pod(*images, **metadata)), "spec": {**made["spec"], **spec}},
+    st.lists(st.sampled_from([IMAGE, "registry.example.com/team/other:1", f"registry.example.com/a@{D}", "nginx"]), min_size=1, max_size=2),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "labels": st.sampled_from([{"tier": "web"}, {"tier": "db"}, {"pod-template-hash": "7d9c5b8f6"}]),
+            "annotations": st.sampled_from([{"a": "b"}, {"moorage.dev/skip": "true"}, {IMAGES: "{}"}]),
+            "generateName": st.sampled_from(["web-", "db-"]),
+            "ownerReferences": st.sampled_from([[{"kind": "ReplicaSet", "name": "web-7d9c5b8f6", "uid": "u", "controller": True}]]),
+        },
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "serviceAccountName": st.sampled_from(["default", "robot"]),
+            "imagePullSecrets": st.sampled_from([[{"name": "pull"}], []]),
+        },
+    ),
+)  # fmt: skip
+
+
+def without_time(told: dict[str, Any], document: dict[str, Any]) -> tuple[Any, ...]:
+    """What an answer comes to, but for the time of its seal."""
+    result = patched(copy.deepcopy(document), told)
+    annotation = (result["metadata"].get("annotations") or {}).pop(IMAGES, "{}")
+    rest = {key: value for key, value in told.items() if key != "patch"}
+    return result, json.loads(annotation).get("images"), rest
+
+
+@given(
+    st.lists(
+        st.tuples(
+            PODS,
+            st.sampled_from(["default", "half", "strict"]),
+            st.sampled_from(FACTS),
+            st.sampled_from([0, 1, 900, 61_000, -5]),
+        ),
+        min_size=2,
+        max_size=12,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_came_before_the_answer_is_that_of_one_who_remembers_nothing(
+    rows: list[tuple[dict[str, Any], str, Fact, int]],
+) -> None:
+    world = World()
+    rules = (TIERED, HALF, STRICT, PRIVATE)
+    engine = world.engine(*rules)
+    for document, namespace, fact, passed in [row for row in rows for _ in range(2)]:
+        world.fact = fact
+        world.now += passed
+        body = sent(document, namespace=namespace)
+        told, anew = answer(engine, body), answer(world.engine(*rules), body)
+        assert without_time(told, document) == without_time(anew, document)
+        text = (patched(copy.deepcopy(document), told)["metadata"].get("annotations") or {}).get(IMAGES, "{}")
+        assert 0 <= world.now - json.loads(text).get("time", world.now) <= 1000

@@ -12,7 +12,7 @@ from tests.doors import soon
 from tests.support import wire
 from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking, known_as
 from tests.support.door import encrypted, plain, server_context
-from tests.support.faults import bombed, first, redirected, sent_as, with_body, with_header, with_status
+from tests.support.faults import bombed, first, redirected, sent_as, with_body, with_status
 from tests.support.registry import CANARY, PATH, FakeRegistry, Fault, fake_registry, trap_socket
 from webhook.core.ask import Absent, Failed, Known
 from webhook.core.challenge import MAX_TOKEN, Challenge, NeedToken, Token
@@ -367,11 +367,3 @@ async def test_what_is_kept_of_tokens_and_challenges_is_bounded_by_its_size() ->
             client._challenges["registry.example.com", str(number)] = Challenge("bearer", "r" * 4096, "s" * 4096)
         assert sum(len(kept.token.text.reveal()) for kept in client._tokens.values()) <= TOKENS
         assert sum(len(one.realm) + len(one.service) for one in client._challenges.values()) <= CHALLENGES
-
-
-async def test_no_cookie_of_a_token_server_comes_back() -> None:
-    async with fake_registry() as fake, asking(wants(fake)) as asked:
-        fake.faults["token"] = fake.faults["manifest"] = with_header("Set-Cookie", "session=of-reader; Path=/")
-        assert isinstance(await asked.digest(READER), Known)
-        assert isinstance(await asked.digest(WRITER), Known)
-        assert {one.header("Cookie") for one in fake.asked} == {None}

@@ -9,6 +9,7 @@ import pytest
 from tests.core.world import NOON, SEALER, D, E
 from tests.doors import Clock, settled, soon
 from tests.support.api import FakeApi
+from webhook.books import Books
 from webhook.core.annotation import Entry
 from webhook.core.annotation import written as images_written
 from webhook.core.ask import Absent, AskPin, AskSibling, Failed, Known
@@ -19,7 +20,7 @@ from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience, Owner, Subject
 from webhook.kube import Answer
-from webhook.revisions import LOST, Pins, Rollouts, Siblings
+from webhook.revisions import LOST, Pins, Siblings
 
 NAME = "registry.example.com/team/app:stable"
 HASH = "5d4f8c7b9"
@@ -37,9 +38,9 @@ class World:
     def __init__(self, sealer: Sealer = SEALER) -> None:
         self.api = FakeApi()
         self.clock = Clock()
-        self.rollouts = Rollouts(self.clock)
-        self.pins = Pins(self.api, self.rollouts.pins, sealer, remembered=MINUTE)
-        self.siblings = Siblings(self.api, self.rollouts.siblings, sealer, remembered=MINUTE)
+        self.books = Books(self.clock)
+        self.pins = Pins(self.api, self.books.pins, sealer, remembered=MINUTE)
+        self.siblings = Siblings(self.api, self.books.siblings, sealer, remembered=MINUTE)
 
     def replica_set(self, digest: str = D, uid: str = "uid-1", **annotations: str) -> None:
         pinned = dict([written({NAME: digest}, REVISION, SEALER, NOON)])
@@ -273,8 +274,8 @@ async def test_an_annotation_that_says_nothing_is_passed_over(text: str) -> None
 
 async def test_memory_is_bounded() -> None:
     world = World()
-    world.rollouts = Rollouts(world.clock, entries=10)
-    pins = Pins(world.api, world.rollouts.pins, SEALER, remembered=MINUTE)
+    world.books = Books(world.clock, entries=10)
+    pins = Pins(world.api, world.books.pins, SEALER, remembered=MINUTE)
     world.replica_set()
     owners = [msgspec.structs.replace(OWNER, hash=f"{number}") for number in range(50)]
     for owner in owners:

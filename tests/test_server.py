@@ -1,20 +1,20 @@
 """The serving process: ports, readiness, certificates swapped under load, a drain that fails no call."""
 
 import asyncio
-import json
-import os
-import signal
 import ssl
-import sys
-import urllib.request
+import warnings
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.support.serving import Running, post, review, serving
 from webhook.server import Listen
-from webhook.serving import Options, Service
 from webhook.tls import BadCertificate, check, self_signed, utc_now
 
 
@@ -30,14 +30,51 @@ async def test_operations() -> None:
     async with serving() as running:
         assert await get(running, "/livez") == (200, "ok\n")
         assert await get(running, "/readyz") == (200, "ok\n")
-        assert (await get(running, "/readyz?verbose"))[1].startswith("[+]configuration ok")
+        assert (await get(running, "/readyz?verbose"))[1] == "[+]configuration ok\n[+]tls ok\n[+]draining ok\n"
         status, text = await get(running, "/metrics")
         assert status == 200
         assert "moorage_build_info" in text
         assert text.endswith("# EOF\n")
         running.desk.draining = True
+        assert await get(running, "/readyz") == (
+            503,
+            "[+]configuration ok\n[+]tls ok\n[-]draining the server is about to stop\n",
+        )
+        assert (await get(running, "/livez"))[0] == 200
+
+
+async def test_it_is_not_ready_with_another_certificate_than_it_believes_in() -> None:
+    async with serving() as running:
+        running.server._pair = self_signed("localhost", now=utc_now())[0]
+        status, text = await get(running, "/readyz")
+        assert status == 503
+        assert "[-]tls another certificate is shown" in text
+
+
+async def test_it_is_not_ready_once_its_certificate_has_expired() -> None:
+    async with serving(wall=lambda: utc_now().timestamp() + 31 * 86_400) as running:
         assert (await get(running, "/readyz"))[0] == 503
         assert (await get(running, "/livez"))[0] == 200
+
+
+async def test_metrics_are_given_in_the_older_form_to_one_who_asks_for_that() -> None:
+    async with serving() as running:
+        for accept, kind in (("text/plain;version=0.0.4", "text/plain"), ("*/*", "application/openmetrics-text")):
+            reader, writer = await asyncio.open_connection(*running.ops)
+            writer.write(f"GET /metrics HTTP/1.1\r\nHost: l\r\nAccept: {accept}\r\nConnection: close\r\n\r\n".encode())
+            head = (await reader.read()).partition(b"\r\n\r\n")[0].decode().lower()
+            assert f"content-type: {kind}" in head
+            writer.close()
+
+
+async def test_the_ops_port_has_bounds_too() -> None:
+    async with serving(patience=0.2) as running:
+        rows = {b"GET /li": 408, b"GET /livez HTTP/1.1\r\nX: " + b"x" * 500_000: 431, b"nonsense\r\n\r\n": 400}
+        for data, status in rows.items():
+            reader, writer = await asyncio.open_connection(*running.ops)
+            writer.write(data)
+            assert (await reader.readuntil(b"\r\n")).split()[1] == str(status).encode()
+            writer.close()
 
 
 async def fingerprint(running: Running) -> str:
@@ -57,7 +94,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_open_ones_stay(
         await open_one.send(post(review("a")))
         assert (await open_one.answer())[0] == 200
         pair, _ = self_signed("localhost", now=utc_now())
-        await running.server.swap(pair)
+        await running.server.swap(pair, client_ca="")
         assert await fingerprint(running) != before
         await open_one.send(post(review("b")))
         assert (await open_one.answer())[0] == 200
@@ -82,7 +119,7 @@ async def test_certificates_are_swapped_under_load_without_one_failed_call() -> 
         callers = [asyncio.create_task(call_on_and_on()) for _ in range(4)]
         for _ in range(10):
             seen = len(answers)
-            await running.server.swap(self_signed("localhost", now=utc_now())[0])
+            await running.server.swap(self_signed("localhost", now=utc_now())[0], client_ca="")
             while len(answers) < seen + 8:  # noqa: ASYNC110 - calls are counted, and the count is the event
                 await asyncio.sleep(0)
         stop.set()
@@ -90,14 +127,94 @@ async def test_certificates_are_swapped_under_load_without_one_failed_call() -> 
         assert set(answers) == {200}
 
 
+async def test_certificates_that_are_swapped_at_once_leave_one_listener() -> None:
+    async with serving() as running:
+        pairs = [self_signed("localhost", now=utc_now())[0] for _ in range(5)]
+        await asyncio.gather(*(running.server.swap(pair, client_ca="") for pair in pairs))
+        assert {await fingerprint(running) for _ in range(20)} == {running.server.shown[0].leaf.hex()}
+        place = running.admission
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*place)
+
+
+async def test_a_caller_must_show_a_certificate_of_the_authority_in_force() -> None:
+    old, new = trustme.CA(), trustme.CA()
+
+    async def answered(authority: trustme.CA | None) -> bool:
+        context = ssl.create_default_context(cadata=running.ca.decode())
+        if authority is not None:
+            authority.issue_cert("kube-apiserver").configure_cert(context)
+        try:
+            reader, writer = await asyncio.open_connection(*running.admission, ssl=context, server_hostname="localhost")
+        except OSError:
+            return False
+        try:
+            writer.write(post(review("a")))
+            return b" 200 " in await reader.readuntil(b"\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            return False
+        finally:
+            writer.close()
+
+    async with serving(client_ca=pem(old)) as running:
+        assert [await answered(one) for one in (old, new, None)] == [True, False, False]
+        await running.server.swap(running.server.shown[0], client_ca=pem(new))
+        assert [await answered(one) for one in (old, new, None)] == [False, True, False]
+        assert (await get(running, "/readyz"))[0] == 200
+
+
+def pem(authority: trustme.CA) -> str:
+    return authority.cert_pem.bytes().decode()
+
+
+@pytest.mark.parametrize(("version", "spoken"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])
+async def test_tls_is_spoken_from_1_2_on(version: str, *, spoken: bool) -> None:
+    async with serving() as running:
+        context = ssl.create_default_context(cadata=running.ca.decode())
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+        try:
+            _, writer = await asyncio.open_connection(*running.admission, ssl=context, server_hostname="localhost")
+        except OSError:
+            assert not spoken
+        else:
+            assert spoken
+            writer.close()
+
+
 NOW = utc_now()
 GOOD, _ = self_signed("localhost", now=NOW)
 OTHER, _ = self_signed("localhost", now=NOW)
 
 
+def issued(*extensions: x509.ExtensionType) -> tuple[bytes, bytes]:
+    """A certificate that signs itself, with these extensions, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, NOW - timedelta(days=1), NOW + timedelta(days=9))
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM), secret
+
+
+NAMED = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+CLIENT, SERVER, ANY = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE  # fmt: skip
+
+
+@pytest.mark.parametrize("uses", [[], [SERVER], [CLIENT, SERVER], [ANY]])
+def test_a_pair_for_a_server_may_serve(uses: list[x509.ObjectIdentifier]) -> None:
+    pair = check(*issued(NAMED, *([x509.ExtendedKeyUsage(uses)] if uses else [])), now=NOW)
+    assert pair.names == {"localhost"}
+
+
 @pytest.mark.parametrize(
     ("certificate", "key", "days", "why"),
     [
+        (*issued(NAMED, x509.ExtendedKeyUsage([CLIENT])), 0, "not for a server"),
+        (*issued(), 0, "no subject alternative name"),
         (GOOD.certificate, OTHER.key, 0, "does not belong"),
         (GOOD.certificate, GOOD.key, 31, "valid from"),
         (GOOD.certificate, GOOD.key, -1, "valid from"),
@@ -121,72 +238,3 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 )
 def test_addresses(text: str, host: str, port: int) -> None:
     assert Listen.parse(text) == Listen(host, port)
-
-
-CONFIG = "apiVersion: moorage.dev/v1alpha1\nkind: Configuration\nrules:\n  - name: {name}\n    images: [r.example.com/**]\n    targets: [localhost:30081]\n"
-
-
-async def test_a_reload_takes_what_is_good_and_keeps_the_last_good_before_what_is_broken(tmp_path: Path) -> None:
-    config = tmp_path / "moorage.yaml"
-    config.write_text(CONFIG.format(name="one"))
-    with (tmp_path / "log").open("w+") as log:
-        options = Options(
-            config, listen="127.0.0.1:0", ops_listen="127.0.0.1:0", tls_self_signed="localhost", drain=0.0
-        )
-        service = Service(options, environ={}, stderr=log)
-        ready = asyncio.Event()
-        task = asyncio.create_task(service.run(ready=lambda _: ready.set()))
-        await ready.wait()
-        assert service.server is not None
-        config.write_text(CONFIG.format(name="two"))
-        await service.reload()
-        assert service.rule_names == ("two",)
-        config.write_text("rules: [\n")
-        await service.reload()
-        assert service.rule_names == ("two",)
-        text, _ = service.telemetry.exposition()
-        assert b"moorage_config_reload_success 0.0" in text
-        log.flush()
-        assert f"{config}:2:1" in (tmp_path / "log").read_text()
-        service.server.stop()
-        await task
-
-
-async def test_sigterm_drains_and_no_call_fails(tmp_path: Path) -> None:
-    config, ca = tmp_path / "moorage.yaml", tmp_path / "ca.crt"
-    config.write_text(CONFIG.format(name="one"))
-    arguments = ["serve", "--config", str(config), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]
-    arguments += ["--tls-self-signed", "localhost", "--ca-out", str(ca), "--drain", "300ms"]
-    program = "import sys; from webhook.cli.main import run; sys.exit(run(sys.argv[1:]) or 'kubernetes' in sys.modules)"
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    assert process.stdout is not None
-    address = json.loads(await process.stdout.readline())["listening"]["admission"]
-    answers: list[int] = []
-    refused = asyncio.Event()
-
-    def call() -> int:
-        context = ssl.create_default_context(cafile=str(ca))
-        request = urllib.request.Request(f"{address}/mutate", review("a"), {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, context=context, timeout=5) as response:
-            return int(response.status)
-
-    async def call_on_and_on() -> None:
-        while not refused.is_set():
-            try:
-                answers.append(await asyncio.to_thread(call))
-            except OSError:
-                # Refused: the listener is gone, which is the end of the drain and not a failed call.
-                refused.set()
-
-    callers = [asyncio.create_task(call_on_and_on()) for _ in range(3)]
-    while len(answers) < 6:  # noqa: ASYNC110 - as above
-        await asyncio.sleep(0)
-    before = len(answers)
-    os.kill(process.pid, signal.SIGTERM)
-    await asyncio.gather(*callers)
-    # The Kubernetes client is a third of the memory: where there is no cluster it is not imported.
-    assert await process.wait() == 0
-    assert set(answers) == {200}
-    assert len(answers) > before

@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from webhook.core.ask import Failed
 from webhook.core.decision import Decision
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule
-from webhook.telemetry import Log, Telemetry
+from webhook.telemetry import Libraries, Log, Telemetry
 
 IMAGE = "registry.example.com/team/app:stable"
 REVIEW = Review("0b4a", "pods", "CREATE", "shop", None)
@@ -27,6 +29,8 @@ PROMISED = {
     "moorage_resolutions": ("counter", ("registry", "source")),
     "moorage_breaker_open": ("gauge", ("registry",)),
     "moorage_certificate_expiry_timestamp_seconds": ("gauge", ()),
+    "moorage_certificate_reload_success": ("gauge", ()),
+    "moorage_log_lines_lost": ("counter", ()),
     "moorage_config_reload_success": ("gauge", ()),
     "moorage_config_reload_success_timestamp_seconds": ("gauge", ()),
     "moorage_reviews_shed": ("counter", ()),
@@ -167,6 +171,19 @@ def test_what_an_author_writes_cannot_break_a_line() -> None:
     assert (line["uid"], line["namespace"]) == ('u"\n{', 'n"\n')
 
 
+def test_what_an_author_writes_at_length_is_cut_in_the_line_and_not_kept() -> None:
+    watched = Watched()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            watched.telemetry.review(REVIEW, decided("x" * 1_000_000 + str(number)), "untouched", 0.001)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 4_000_000
+    assert {len(line["decisions"][0]["image"]) for line in watched.lines()} == {512}
+
+
 def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() -> None:
     watched = Watched()
     try:
@@ -205,3 +222,78 @@ def test_text_for_people_has_one_line_an_event() -> None:
     assert "review" in line
     assert "uid=0b4a" in line
     assert "\x1b" not in line
+
+
+# What libraries log
+
+
+def said_by_libraries(log: Any) -> list[dict[str, Any]]:
+    watched = Watched()
+    handler = Libraries(watched.telemetry.log)
+    logger = logging.getLogger("some.library")
+    logger.addHandler(handler)
+    log(logger)
+    logger.removeHandler(handler)
+    return watched.lines()
+
+
+def test_a_library_speaks_through_our_log_without_its_arguments() -> None:
+    (line,) = said_by_libraries(lambda logger: logger.warning("it cannot be read: %s", "canary-of-the-password"))
+    assert (line["level"], line["event"], line["name"], line["said"]) == (
+        "warning", "library", "some.library", "it cannot be read: %s",
+    )  # fmt: skip
+
+
+def test_a_library_is_heard_only_when_something_is_wrong() -> None:
+    assert said_by_libraries(lambda logger: logger.info("all is well")) == []
+
+
+def test_an_error_that_a_library_logs_is_told_by_its_type_and_place_and_not_by_its_text() -> None:
+    def log(logger: logging.Logger) -> None:
+        try:
+            int("canary-of-the-password")
+        except ValueError:
+            logger.exception("Task exception was never retrieved\nfuture: canary-of-the-password")
+
+    (line,) = said_by_libraries(log)
+    assert (line["level"], line["said"], line["type"]) == ("error", "Task exception was never retrieved", "ValueError")
+    assert "canary" not in json.dumps(line)
+    assert "test_telemetry.py" in line["traceback"][-1]
+
+
+# What readers of metrics ask for
+
+OPEN = "application/openmetrics-text"
+PLAIN = "text/plain"
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", OPEN),
+        ("*/*", OPEN),
+        # prometheus/config DefaultScrapeProtocols of 3.x, and of 2.x
+        (f"{OPEN};version=1.0.0;escaping=allow-utf-8;q=0.6,{OPEN};version=0.0.1;q=0.5,{PLAIN};version=1.0.0;escaping=allow-utf-8;q=0.4,{PLAIN};version=0.0.4;q=0.3,*/*;q=0.2", OPEN),
+        (f"{OPEN};version=1.0.0,{OPEN};version=0.0.1;q=0.75,{PLAIN};version=0.0.4;q=0.5,*/*;q=0.1", OPEN),
+        # a scrape configuration that names the older form only
+        (f"{PLAIN};version=0.0.4;q=0.5,*/*;q=0.1", PLAIN),
+        (f"{PLAIN};version=1.0.0;escaping=allow-utf-8", PLAIN),
+        ("text/plain", PLAIN),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", OPEN),
+        (f"{OPEN};version=x", OPEN),
+        (f"{OPEN};version=1.0.0;escaping=nonsense", OPEN),
+        ("nonsense;;;,", OPEN),
+    ],
+)  # fmt: skip
+def test_metrics_come_in_the_form_that_is_accepted(accept: str, kind: str) -> None:
+    body, told = Telemetry().exposition(accept)
+    assert told.startswith(kind)
+    assert b"moorage_build_info" in body
+    assert body.endswith(b"# EOF\n") == (kind == OPEN)
+
+
+def test_lines_that_nobody_took_are_counted() -> None:
+    lost = [0]
+    telemetry = Telemetry(Log(io.StringIO(), lost=lambda: lost[0]))
+    lost[0] = 3
+    assert b"moorage_log_lines_lost_total 3" in telemetry.exposition()[0]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.core.world import NOON, PRIVATE, SEALER, D, E
@@ -13,7 +14,7 @@ from webhook.core.freshness import Resolving
 from webhook.core.hosts import Registries as Hosts
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
-from webhook.core.rules import RuleSet
+from webhook.core.rules import Requirement, RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience, Owner, Subject
@@ -119,3 +120,12 @@ async def test_without_an_api_server_nothing_is_learnt_and_it_is_told() -> None:
     world.api.trouble = Answer(0, trouble="the API server refuses the connection")
     with pytest.raises(ListBroke, match="refuses the connection"):
         await world.warm()
+
+
+async def test_rules_that_ask_for_labels_of_namespaces_learn_too() -> None:
+    world = World()
+    rule = msgspec.structs.replace(PRIVATE, namespace_selector=(Requirement("tier", "In", ("web",)),))
+    world.pod("web-1", D, NOON)
+    world.api.objects["/api/v1/namespaces/default"] = {"metadata": {"name": "default", "labels": {"tier": "web"}}}
+    learnt = await warm(world.api, RuleSet([rule]), SEALER, world.resolver, milliseconds=NOON)
+    assert learnt == Learnt(1, 1)

@@ -210,9 +210,11 @@ class Adopter:
         since = self._now()
 
         async def one(each: Living) -> Report:
-            steps = plan_adoption(each, self._rules, self._sealer, since, newest=newest)
             async with places:
                 deadline = asyncio.get_running_loop().time() + WITHIN
+                subject = await self._engine.placed(each.subject, deadline=deadline)
+                placed = msgspec.structs.replace(each, subject=subject)
+                steps = plan_adoption(placed, self._rules, self._sealer, since, newest=newest)
                 done = [await self._engine.conclude(adopt(step), deadline=deadline) for step in steps]
             for adopted in done:
                 if adopted.verdict in {Verdict.GONE, Verdict.REPINNED}:

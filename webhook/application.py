@@ -6,12 +6,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from webhook.core.admission import MAX_BODY
-from webhook.desk import ONLY_POST, TOO_LARGE, TOO_SLOW, Desk, Reply
-
-SLOW = 10.0
+from webhook.desk import ONLY_POST, SMALL, TOO_LARGE, TOO_SLOW, Desk, Reply
 
 
 def admission(desk: Desk) -> ASGIApp:
@@ -23,47 +21,90 @@ def admission(desk: Desk) -> ASGIApp:
         return PlainTextResponse("reviews are answered at /mutate\n", 404)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and desk.draining:
+                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
+            await send(message)
+
         if scope["type"] == "http" and desk.serves(scope["path"].encode()):
-            await _send(await _review(desk, scope, receive), send)
+            reply = await _reply(desk, scope, receive)
+            if reply is not None:
+                await _send(reply, send_last)
         else:
-            await rest(scope, receive, send)
+            await rest(scope, receive, send_last)
 
     return app
 
 
-async def _review(desk: Desk, scope: Scope, receive: Receive) -> Reply:
+async def _reply(desk: Desk, scope: Scope, receive: Receive) -> Reply | None:
+    """None when the caller is gone."""
     if scope["method"] != "POST":
         return ONLY_POST
     arrived = asyncio.get_running_loop().time()
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY:
         return TOO_LARGE
-    body: bytes | Reply
-    try:
-        async with asyncio.timeout(SLOW):
-            body = await _body(receive)
-    except TimeoutError:
-        return TOO_SLOW
-    if isinstance(body, Reply):
+    body = await _Body(desk, receive).read()
+    if not isinstance(body, bytes):
         return body
     outcome = desk.reply_now(body)
     if isinstance(outcome, Reply):
         return outcome
-    return await desk.reply(outcome, scope["query_string"].decode("latin-1"), arrived)
+    answering = desk.reply(outcome, scope["query_string"].decode("latin-1"), arrived)
+    leaving = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return answering.result() if answering.done() else None
+    finally:
+        answering.cancel()
+        leaving.cancel()
 
 
-async def _body(receive: Receive) -> bytes | Reply:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY:
-            return TOO_LARGE
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Body:
+    """The body of one review, up to the cap, in time, and as long as there is room for it."""
+
+    def __init__(self, desk: Desk, receive: Receive) -> None:
+        self._desk = desk
+        self._receive = receive
+        self._held = 0
+
+    async def read(self) -> bytes | Reply | None:
+        """None when the caller left before it was whole."""
+        try:
+            async with asyncio.timeout(self._desk.patience):
+                return await self._read()
+        except TimeoutError:
+            return TOO_SLOW
+        finally:
+            self._desk.give_back(self._held)
+
+    async def _read(self) -> bytes | Reply | None:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part: bytes = message.get("body", b"")
+            size += len(part)
+            if size > MAX_BODY:
+                return TOO_LARGE
+            if size > SMALL and not self._hold(len(part)):
+                return self._desk.turned_away()
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    def _hold(self, size: int) -> bool:
+        if not self._desk.make_room(size):
+            return False
+        self._held += size
+        return True
 
 
 async def _send(reply: Reply, send: Send) -> None:
@@ -73,6 +114,8 @@ async def _send(reply: Reply, send: Send) -> None:
     ]
     if reply.retry_after:
         headers.append((b"retry-after", b"%d" % reply.retry_after))
+    if reply.allow:
+        headers.append((b"allow", reply.allow))
     if reply.close:
         headers.append((b"connection", b"close"))
     start: dict[str, Any] = {"type": "http.response.start", "status": reply.status, "headers": headers}

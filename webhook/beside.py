@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from webhook.pem import BadAuthorities, authorities
 from webhook.trouble import Findings
 
 
@@ -34,18 +35,8 @@ class Beside:
     def certificates(self, pointer: str, file: str | None) -> str:
         """The text of a PEM file of authorities."""
         text = self.text(pointer, file)
-        if text and not _holds_certificates(text):
-            self._findings.refuse(pointer, f"{file} holds no certificate in PEM form")
+        try:
+            return authorities(text) if text else ""
+        except BadAuthorities as bad:
+            self._findings.refuse(pointer, f"{file} {bad}")
             return ""
-        return text
-
-
-def _holds_certificates(text: str) -> bool:
-    """Whether TLS will take them: what it refuses would fail every request, and nobody would know before the first."""
-    import ssl  # noqa: PLC0415 - most configurations name no authorities, and need not wait for OpenSSL
-
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
-    except (ssl.SSLError, ValueError):
-        return False
-    return True

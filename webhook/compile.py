@@ -137,9 +137,6 @@ class _Compiler:
                 f"{pointer}/upstream", "at least one upstream is wanted; {registry} is the image's own"
             )
         found = self._targets(f"{pointer}/targets", rule.targets, targets)
-        if rule.namespace_selector is not None:
-            message = "namespace labels are known in a cluster only; without one this rule never matches"
-            self._findings.warn(f"{pointer}/namespaceSelector", message)
         write = rule.write or defaults.write
         for target in found if write == "tag" else ():
             if target.asks_no_password:

@@ -1,16 +1,23 @@
 """What one admission request is answered with, however it arrived: statuses, limits, deadlines. Knows no sockets."""
 
+import asyncio
 from collections.abc import Callable
 from hmac import compare_digest
 from typing import Final, Protocol
 
 import msgspec
 
-from webhook.core.admission import MAX_BODY, BadReview, seconds_allowed
+from webhook.core.admission import MAX_BODY, BadReview, decode_envelope, fault_warning, seconds_allowed, untouched
 from webhook.engine import Waiting
 
 IN_FLIGHT: Final = 512
 """Reviews that may wait for a registry at once; those that memory answers are not counted."""
+PATIENCE: Final = 10.0
+"""Seconds that a request may take to arrive."""
+SMALL: Final = 64 * 1024
+"""Bytes up to which the body of a review that is still arriving is not counted."""
+GATHERED: Final = 64 * 1024 * 1024
+"""Bytes of all larger bodies that are arriving at once: more would be memory that strangers decide about."""
 
 JSON: Final = b"application/json"
 TEXT: Final = b"text/plain; charset=utf-8"
@@ -27,23 +34,28 @@ class Deciding(Protocol):
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
-    """A status, a body, and whether the connection ends with it. `retry_after` in seconds, 0 for none."""
+    """A status, a body, and whether the connection ends with it. `retry_after` in seconds, 0 for none; `allow` names
+    the method that would have been right."""
 
     status: int
     body: bytes
     kind: bytes = JSON
     close: bool = False
     retry_after: int = 0
+    allow: bytes = b""
 
 
 TOO_LARGE: Final = Reply(413, f"a review has at most {MAX_BODY} bytes\n".encode(), TEXT, close=True)
 TOO_SLOW: Final = Reply(408, b"the request did not arrive in time\n", TEXT, close=True)
-ONLY_POST: Final = Reply(405, b"send an AdmissionReview with POST\n", TEXT)
+ONLY_POST: Final = Reply(405, b"send an AdmissionReview with POST\n", TEXT, allow=b"POST")
 FULL: Final = Reply(503, b"too many reviews are under way\n", TEXT, close=True, retry_after=1)
 
 
 class Desk:
-    """Holds the engine in force. A reload puts another one here; reviews under way end on their own."""
+    """Holds the engine in force. A reload puts another one here; reviews under way end on their own.
+
+    `fault` is told of an error that got past the engine, with the uid, and gives the id under which it is logged.
+    """
 
     def __init__(
         self,
@@ -52,16 +64,22 @@ class Desk:
         budget: float,
         secret: str = "",
         in_flight: int = IN_FLIGHT,
+        gathered: int = GATHERED,
+        patience: float = PATIENCE,
         shed: Callable[[], None] = lambda: None,
+        fault: Callable[[str, BaseException], str] = lambda _uid, _error: "",
     ) -> None:
         self.engine = engine
         self.budget = budget
+        self.patience = patience
         self.draining = False
         self._path = (f"/mutate/{secret}" if secret else "/mutate").encode()
         self._is_secret = bool(secret)
         self._in_flight = in_flight
         self._waiting = 0
+        self._room = gathered
         self._shed = shed
+        self._fault = fault
 
     def serves(self, path: bytes) -> bool:
         """Whether reviews arrive at this path; a secret in it is compared in constant time."""
@@ -73,18 +91,55 @@ class Desk:
             outcome = self.engine.answer_now(body)
         except BadReview as bad:
             return Reply(400, f"{bad}\n".encode(), TEXT)
+        except Exception as error:  # noqa: BLE001 - the last door: what gets here must not stop a Pod either
+            return self._admit(body, error)
         if isinstance(outcome, bytes):
-            return Reply(200, outcome, close=self.draining)
+            return Reply(200, outcome)
         if self._waiting >= self._in_flight:
-            self._shed()
-            return FULL
+            return self.turned_away()
         return outcome
 
-    async def reply(self, waiting: Waiting, query: str, arrived: float) -> Reply:
-        """The reply to a review that has to wait; `arrived` is the loop time from which its deadline counts."""
+    def reply(self, waiting: Waiting, query: str, arrived: float) -> "asyncio.Task[Reply]":
+        """The work on a review that has to wait; `arrived` is the loop time from which its deadline counts.
+
+        It takes a place until it ends. Who asked cancels it when nobody waits for the reply any more: what was asked of
+        registries goes on for others.
+        """
         self._waiting += 1
+        task = asyncio.get_running_loop().create_task(self._finish(waiting, query, arrived))
+        task.add_done_callback(self._leave)
+        return task
+
+    async def _finish(self, waiting: Waiting, query: str, arrived: float) -> Reply:
         try:
             deadline = arrived + seconds_allowed(query, self.budget)
-            return Reply(200, await self.engine.answer(waiting, deadline=deadline), close=self.draining)
-        finally:
-            self._waiting -= 1
+            return Reply(200, await self.engine.answer(waiting, deadline=deadline))
+        except Exception as error:  # noqa: BLE001 - the same last door
+            warning = fault_warning(self._fault(waiting.review.uid, error))
+            return Reply(200, untouched(waiting.review, warning))
+
+    def _leave(self, _task: "asyncio.Task[Reply]") -> None:
+        self._waiting -= 1
+
+    def turned_away(self) -> Reply:
+        """The reply to what there is no room for, counted."""
+        self._shed()
+        return FULL
+
+    def make_room(self, size: int) -> bool:
+        """Whether so many bytes more of bodies that are arriving may be held; they are until `give_back`."""
+        if size > self._room:
+            return False
+        self._room -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """So many bytes are held no longer."""
+        self._room += size
+
+    def _admit(self, body: bytes, error: Exception) -> Reply:
+        try:
+            review = decode_envelope(body)
+        except BadReview as bad:
+            return Reply(400, f"{bad}\n".encode(), TEXT)
+        return Reply(200, untouched(review, fault_warning(self._fault(review.uid, error))))

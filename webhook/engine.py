@@ -6,11 +6,24 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, untouched
-from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, fault_warning, untouched
+from webhook.core.ask import (
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskNamespace,
+    AskPin,
+    AskSibling,
+    AskStanding,
+    Fact,
+    Failed,
+    NotAsked,
+    Oracle,
+)
 from webhook.core.decision import Action, Decision
 from webhook.core.ladder import Asking, settle
-from webhook.core.pinning import Pinning, plan_pins
+from webhook.core.namespace import Plan, in_namespace, place
+from webhook.core.pinning import plan_pins
 from webhook.core.plan import Step, guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import RuleSet
@@ -20,6 +33,8 @@ from webhook.recall import Heard, Outcome, Recall
 
 Concluded = TypeVar("Concluded")
 
+ABANDONED = "abandoned"
+"""The outcome of a review whose caller left before its answer was there."""
 LATE = 0.05
 """Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
 
@@ -100,6 +115,7 @@ class Engine:
     ) -> None:
         self.rules = rules
         self._oracles = oracles
+        self._knows_namespaces = AskNamespace in oracles
         self._sealer = sealer
         self._clocks = clocks
         self._new_id = new_id
@@ -120,10 +136,13 @@ class Engine:
             return self._admit_untouched(review, error, started)
 
     async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
-        """Answer a review that waits, by the absolute loop time `deadline`."""
+        """Answer a review that waits, by the absolute loop time `deadline`. It is cancelled when its caller is gone."""
         try:
             decisions = await self._finish(waiting.decisions, waiting.asking, waiting.heard, deadline)
             return self._encode(waiting.review, decisions, waiting.started)
+        except asyncio.CancelledError:
+            self._observer.review(waiting.review, (), ABANDONED, self._clocks.monotonic() - waiting.started)
+            raise
         except Exception as error:  # noqa: BLE001 - the same outer door
             return self._admit_untouched(waiting.review, error, waiting.started)
 
@@ -131,9 +150,9 @@ class Engine:
         self, subject: Subject, *, deadline: float, since: float | None = None, may_change: bool = True
     ) -> tuple[Decision, ...]:
         """The decisions for a subject, one for each slot; what a command line shows beforehand."""
-        steps = self._plan(subject, since) if may_change else guard_only(subject, self.rules)
         heard: list[Heard] = []
-        decisions, asking = self._advance([settle(step) for step in steps], heard)
+        ladders = self._ladders(subject, lambda known: self._plan(known, since)) if may_change else self._guard(subject)
+        decisions, asking = self._advance(ladders, heard)
         if asking:
             return tuple(await self._finish(decisions, asking, heard, deadline))
         return tuple([one for one in decisions if one is not None])
@@ -161,7 +180,7 @@ class Engine:
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
         heard: list[Heard] = []
-        decisions, asking = self._advance([settle(step) for step in self._steps(review, subject, started)], heard)
+        decisions, asking = self._advance(self._ladders_of(review, subject, started), heard)
         if asking:
             return Waiting(review, started, decisions, asking, heard)
         done = tuple([one for one in decisions if one is not None])
@@ -170,10 +189,23 @@ class Engine:
         self._observer.review(review, done, outcome_of(done), self._clocks.monotonic() - started)
         return answer_to(review.uid, rest)
 
-    def _steps(self, review: Review, subject: Subject, started: float) -> Sequence[Step | Pinning]:
-        if review.rollout is not None:
-            return plan_pins(review.rollout, subject, self.rules, self._sealer, started)
-        return self._plan(subject, None) if review.may_change else guard_only(subject, self.rules)
+    async def placed(self, subject: Subject, *, deadline: float) -> Subject:
+        """The subject with its namespace's labels, as far as the cluster tells them by the absolute loop time `deadline`."""
+        return (await self.conclude(place(subject), deadline=deadline))[0] if self._knows_namespaces else subject
+
+    def _ladders_of(self, review: Review, subject: Subject, started: float) -> list[Asking]:
+        rollout = review.rollout
+        if rollout is not None:
+            return self._ladders(subject, lambda known: plan_pins(rollout, known, self.rules, self._sealer, started))
+        if not review.may_change:
+            return self._guard(subject)
+        return self._ladders(subject, lambda known: self._plan(known, None))
+
+    def _ladders(self, subject: Subject, plan: Plan) -> list[Asking]:
+        return in_namespace(subject, plan) if self._knows_namespaces else [settle(step) for step in plan(subject)]
+
+    def _guard(self, subject: Subject) -> list[Asking]:
+        return [settle(step) for step in guard_only(subject, self.rules)]
 
     def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
@@ -267,7 +299,7 @@ class Engine:
         identity = self._new_id()
         self._observer.bug(identity, review.uid, error)
         self._observer.review(review, (), "error", self._clocks.monotonic() - started)
-        return untouched(review, f"moorage: internal error {identity}: admitted unchanged; the log has the same id")
+        return untouched(review, fault_warning(identity))
 
 
 def _name(ask: Ask) -> str:
@@ -280,6 +312,8 @@ def _name(ask: Ask) -> str:
             return ask.target
         case AskPin() | AskSibling():
             return ask.owner.name
+        case AskNamespace():
+            return ask.name
 
 
 def outcome_of(decisions: Sequence[Decision]) -> str:

@@ -1,23 +1,21 @@
 """The only door to the Kubernetes API: one request and its answer, in threads of its own, by a deadline.
 
-What comes back is bytes: whoever asked decodes as much of it as it needs. The client library is imported here alone,
-and only when a cluster is used: it takes 1 s and 58 MiB.
+What comes back is bytes: whoever asked decodes as much of it as it needs.
 """
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import msgspec
 import urllib3
-from kubernetes import config
-from kubernetes.client import ApiClient, Configuration
-from kubernetes.client.exceptions import ApiException
-from kubernetes.config.config_exception import ConfigException
+
+from webhook.access import Access
 
 THREADS: Final = 8
 MAX_BODY: Final = 32 * 1024 * 1024
@@ -31,16 +29,18 @@ MERGE_PATCH: Final = "application/merge-patch+json"
 EXPIRED: Final = 410
 
 
-class NoCluster(ValueError):
-    """No cluster can be reached with what is configured; says what to do."""
+_WARNING: Final = re.compile(r'[0-9]{3} \S+ "((?:[^"\\]|\\.)*)"')
+"""`299 - "text"` (RFC 7234, 5.5); several may share a line."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words."""
+    """A status and a body. `status` is 0 where none came in time; `trouble` then says why, in our own words. `warnings`
+    is what kubectl would print. The body of a refusal may quote what was sent: it is for whoever asked, never for a log."""
 
     status: int
     body: bytes = b""
     trouble: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -57,7 +57,12 @@ class _Page(msgspec.Struct):
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
 
+class _Status(msgspec.Struct):
+    message: str = ""
+
+
 _page: Final = msgspec.json.Decoder(_Page)
+_status: Final = msgspec.json.Decoder(_Status)
 
 
 class ListBroke(RuntimeError):
@@ -72,38 +77,15 @@ class Kube:
     """One cluster, as one user. Threads and connections are bounded; a request that hangs holds one of each until its
     deadline."""
 
-    def __init__(self, client: ApiClient, *, threads: int = THREADS) -> None:
-        self._client = client
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kube")
-
-    @classmethod
-    def connect(cls, kubeconfig: Path | None = None, *, context: str | None = None, in_cluster: bool = False) -> "Kube":
-        """The cluster of a kubeconfig (else of $KUBECONFIG or ~/.kube/config), or the one this Pod runs in.
-
-        Raises:
-            NoCluster: there is none, or the file cannot be used.
-        """
-        chosen = Configuration()
-        try:
-            if in_cluster:
-                config.load_incluster_config(client_configuration=chosen)
-            else:
-                file = str(kubeconfig) if kubeconfig is not None else None
-                config.load_kube_config(config_file=file, context=context, client_configuration=chosen)
-        except (ConfigException, OSError, ValueError, TypeError) as failed:
-            where = "the Pod's service account" if in_cluster else str(kubeconfig or "the kubeconfig")
-            raise NoCluster(f"{where} leads to no cluster: {failed}") from None
-        # Ours is to retry, and only where a deadline leaves time for it.
-        chosen.retries = False
-        chosen.connection_pool_maxsize = THREADS
-        client = ApiClient(chosen)
-        client.user_agent = "moorage"
-        return cls(client)
+    def __init__(self, access: Access, *, threads: int = THREADS) -> None:
+        self._access = access
+        self._connections = _connections(access, threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="kube")
 
     @property
     def host(self) -> str:
         """Where the API server is."""
-        return str(self._client.configuration.host)
+        return self._access.host
 
     async def get(
         self, path: str, *, deadline: float, accept: str = JSON, query: Mapping[str, str] | None = None
@@ -159,7 +141,7 @@ class Kube:
 
     def close(self) -> None:
         """Take no more requests; those under way end by themselves."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _send(
         self,
@@ -176,45 +158,58 @@ class Kube:
         seconds = deadline - loop.time()
         if seconds <= 0:
             return Answer(0, trouble="no time was left to ask the API server")
-        headers = {"Accept": accept, "Content-Type": content_type}
-        work = partial(self._work, method, path, list((query or {}).items()), headers, body, seconds)
+        headers = {"Accept": accept, "User-Agent": "moorage"}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        url = f"{self._access.host}{path}{f'?{urlencode(query)}' if query else ''}"
+        work = partial(self._work, method, url, headers, body, seconds)
         try:
             async with asyncio.timeout_at(deadline):
-                return await loop.run_in_executor(self._pool, work)
+                return await loop.run_in_executor(self._threads, work)
         except TimeoutError:
             return Answer(0, trouble="the API server did not answer in time")
 
-    def _work(
-        self,
-        method: str,
-        path: str,
-        query: list[tuple[str, str]],
-        headers: dict[str, str],
-        body: Any,
-        seconds: float,
-    ) -> Answer:
+    def _work(self, method: str, url: str, headers: dict[str, str], body: Any, seconds: float) -> Answer:
         """In a thread."""
         try:
-            response = self._client.call_api(
-                path,
+            response = self._connections.request(
                 method,
-                query_params=query,
-                header_params=headers,
-                body=body,
-                auth_settings=["BearerToken"],
-                _preload_content=False,
-                _request_timeout=(seconds, seconds),
+                url,
+                body=json.dumps(body).encode() if body is not None else None,
+                headers={**headers, **self._access.headers()},
+                timeout=urllib3.Timeout(seconds),
+                # Ours is to retry, and only where a deadline leaves time for it; a redirect would carry the token along.
+                retries=False,
+                redirect=False,
+                preload_content=False,
             )
-            return Answer(response.status, _whole(response))
-        except ApiException as refused:
-            # Its body may quote what was sent; the status is all that anyone here goes by.
-            if refused.status:
-                return Answer(int(refused.status))
-            return Answer(0, trouble="the API server's certificate is not trusted")
+            return Answer(response.status, _whole(response), warnings=_warnings(response.headers))
         except urllib3.exceptions.HTTPError as broken:
             return Answer(0, trouble=_trouble(broken))
-        except (ConfigException, OSError) as broken:
+        except OSError as broken:
             return Answer(0, trouble=f"the API server cannot be asked ({type(broken).__name__})")
+
+
+def _connections(access: Access, number: int) -> urllib3.PoolManager:
+    settings: dict[str, Any] = {
+        "maxsize": number,
+        "block": False,
+        "cert_reqs": "CERT_REQUIRED" if access.is_verified else "CERT_NONE",
+        "ca_certs": access.ca or None,
+        "cert_file": access.certificate or None,
+        "key_file": access.key or None,
+        **({"server_hostname": access.name} if access.name else {}),
+    }
+    return urllib3.ProxyManager(access.proxy, **settings) if access.proxy else urllib3.PoolManager(**settings)
+
+
+def said(answer: Answer) -> str:
+    """Why it did not do what was asked, in the API server's words where it has some."""
+    try:
+        told = _status.decode(answer.body).message
+    except msgspec.MsgspecError:
+        told = ""
+    return told or answer.trouble or f"the API server answers {answer.status}"
 
 
 def named(*parts: str) -> str:
@@ -233,6 +228,12 @@ def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
     return body
 
 
+def _warnings(headers: urllib3.HTTPHeaderDict) -> tuple[str, ...]:
+    """What the API server wants its users to read. It writes UTF-8, and the library reads Latin-1."""
+    every = [found[1] for line in headers.getlist("Warning") for found in _WARNING.finditer(line)]
+    return tuple(re.sub(r"\\(.)", r"\1", one).encode("latin-1", "replace").decode("utf-8", "replace") for one in every)
+
+
 def _trouble(broken: urllib3.exceptions.HTTPError) -> str:
     for kind, words in _TROUBLES:
         if isinstance(broken, kind):
@@ -241,9 +242,10 @@ def _trouble(broken: urllib3.exceptions.HTTPError) -> str:
 
 
 _TROUBLES: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (urllib3.exceptions.SSLError, "the API server's certificate is not trusted"),
     (urllib3.exceptions.NameResolutionError, "the API server's name cannot be resolved"),
-    (urllib3.exceptions.ConnectTimeoutError, "the API server cannot be reached in time"),
     (urllib3.exceptions.ReadTimeoutError, "the API server did not answer in time"),
     (urllib3.exceptions.NewConnectionError, "the API server refuses the connection"),
+    (urllib3.exceptions.ConnectTimeoutError, "the API server cannot be reached in time"),
     (urllib3.exceptions.ProtocolError, "the connection to the API server broke"),
 )

@@ -1,74 +1,30 @@
 """The fast lane of /mutate: uvicorn's own protocol, answering reviews where their last byte arrives.
 
-It takes a request only when nothing else is open on the connection; all else goes on to ASGI as ever. What it relies
-on inside uvicorn is listed in RELIED_ON and pinned by a test; where that does not fit, plain ASGI serves alone.
+It takes a request only when nothing else is open on the connection; all else goes on to ASGI as ever.
 """
 
 import asyncio
-import inspect
-from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from webhook.connection import Connection, encoded
 from webhook.core.admission import MAX_BODY
-from webhook.desk import TOO_LARGE, TOO_SLOW, Desk, Reply
+from webhook.desk import SMALL, TOO_LARGE, Desk, Reply
 from webhook.engine import Waiting
 
-SLOW: Final = 10.0
-"""Seconds that a request may take to arrive."""
-LOOK_EVERY: Final = 2.5
-
-RELIED_ON: Final = {
-    "methods": (
-        "connection_made",
-        "connection_lost",
-        "data_received",
-        "on_message_begin",
-        "on_headers_complete",
-        "on_body",
-        "on_message_complete",
-        "on_response_complete",
-        "shutdown",
-    ),
-    "attributes": (
-        "parser",
-        "headers",
-        "url",
-        "scope",
-        "cycle",
-        "pipeline",
-        "flow",
-        "transport",
-        "tasks",
-        "server_state",
-        "loop",
-        "timeout_keep_alive",
-        "expect_100_continue",
-    ),
-}
-
-
-def fits() -> bool:
-    """Whether this uvicorn still has what the lane builds on."""
-    source = inspect.getsource(HttpToolsProtocol.__init__) + inspect.getsource(HttpToolsProtocol.on_message_begin)
-    methods = all(callable(getattr(HttpToolsProtocol, name, None)) for name in RELIED_ON["methods"])
-    return methods and all(f"self.{name}" in source for name in RELIED_ON["attributes"])
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class _Open:
     """Stands in uvicorn's books for a review that waits, so that what comes after it on the connection queues up."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_alive: bool) -> None:
         self.response_complete = False
         self.disconnected = False
-        self.keep_alive = True
-        self.body = b""
-        self.more_body = False
+        self.keep_alive = keep_alive
         self.message_event = asyncio.Event()
 
 
-class Lane(HttpToolsProtocol):
+class Lane(Connection):
     """One connection. `desk` is set on a subclass by `lane_of`."""
 
     desk: Desk
@@ -76,161 +32,137 @@ class Lane(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._mine = False
-        self._closing = False
         self._body: list[bytes] = []
-        self._size = 0
-        self._arriving_since: float | None = None
-        self._quiet_since = self.loop.time()
-        self._look: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Start to watch for requests that do not arrive and connections that nobody uses."""
-        super().connection_made(transport)
-        self._look = self.loop.call_later(LOOK_EVERY, self._look_after)
+        self._held = 0
+        self._began = 0.0
+        self._answering: asyncio.Task[Reply] | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop watching."""
-        if self._look is not None:
-            self._look.cancel()
+        """Nobody waits for an answer any more."""
+        if self._answering is not None:
+            self._answering.cancel()
+        self._drop_body()
         super().connection_lost(exc)
-
-    def _look_after(self) -> None:
-        now = self.loop.time()
-        idle = self._is_idle()
-        if self._arriving_since is not None and now - self._arriving_since > SLOW:
-            self._write(TOO_SLOW)
-        elif idle and self._arriving_since is None and now - self._quiet_since > self.timeout_keep_alive:
-            self.transport.close()
-        else:
-            self._look = self.loop.call_later(LOOK_EVERY, self._look_after)
-
-    def _is_idle(self) -> bool:
-        cycle: object = self.cycle
-        return cycle is None or self.cycle.response_complete
 
     def on_message_begin(self) -> None:
         """A request starts; what ASGI needs to know of it is put together only when it goes there."""
-        self._arriving_since = self.loop.time()
+        self._arriving_since = self._began = self.loop.time()
+        self._around = 0
+        self._used = True
+        self._handed_over = False
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
     def on_headers_complete(self) -> None:
         """Take the request, or hand it to ASGI."""
+        if self._is_deaf:
+            return
         path, _, _ = self.url.partition(b"?")
-        if (
-            not (
-                self._is_idle() and not self.pipeline and self.parser.get_method() == b"POST" and self.desk.serves(path)
-            )
-            or self._closing
-        ):
-            url, headers, expects = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
-            self.url, self.headers, self.expect_100_continue = url, headers, expects
-            self.scope["headers"] = headers
-            super().on_headers_complete()
+        if not (self._is_free() and self.parser.get_method() == b"POST" and self.desk.serves(path)):
+            self._hand_over()
             return
         self._mine = True
         self._body = []
-        self._size = 0
-        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
-        if length.isdigit() and int(length) > MAX_BODY:
-            self._refuse()
+        if self._is_too_large():
+            self._refuse(TOO_LARGE)
         elif self.expect_100_continue:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(CONTINUE)
+
+    def _is_free(self) -> bool:
+        """Whether an answer could be written now: nobody's else is due, and the caller reads."""
+        return self._is_idle() and not self.pipeline and not self.flow.write_paused
+
+    def _hand_over(self) -> None:
+        began, url, headers, expects = self._began, self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self._arriving_since, self.url, self.headers, self.expect_100_continue = began, url, headers, expects
+        self.scope["headers"] = headers
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a part of a review, up to the cap."""
+        """Keep a part of a review, up to the cap and as long as there is room."""
         if not self._mine:
             super().on_body(body)
             return
-        self._size += len(body)
+        if self._is_deaf:
+            return
+        size = len(body)
+        self._around -= size
+        self._size += size
         if self._size > MAX_BODY:
-            self._refuse()
-        elif not self._closing:
+            self._refuse(TOO_LARGE)
+        elif self._size > SMALL and not self._hold(size):
+            self._refuse(self.desk.turned_away())
+        else:
             self._body.append(body)
+
+    def _hold(self, size: int) -> bool:
+        if not self.desk.make_room(size):
+            return False
+        self._held += size
+        return True
 
     def on_message_complete(self) -> None:
         """A request has arrived whole: answer it, at once when memory can."""
-        self._arriving_since = None
         if not self._mine:
             super().on_message_complete()
             return
+        self._arriving_since = None
         self._mine = False
-        if self._closing and self.transport.is_closing():
+        if self._is_deaf:
             return
-        parts, self._body = self._body, []
+        parts = self._body
         outcome = self.desk.reply_now(parts[0] if len(parts) == 1 else b"".join(parts))
+        self._body = []
+        if self._held:
+            self._drop_body()
+        keep = self.parser.should_keep_alive()
         if isinstance(outcome, Reply):
             self.server_state.total_requests += 1
-            self._write(outcome)
+            self._write(outcome, keep=keep)
         else:
-            self._wait(outcome)
+            self._wait(outcome, keep=keep)
 
-    def _refuse(self) -> None:
-        self._closing = True
-        self._arriving_since = None
-        self._write(TOO_LARGE)
+    def _drop_body(self) -> None:
+        self._body = []
+        self.desk.give_back(self._held)
+        self._held = 0
 
-    def _wait(self, waiting: Waiting) -> None:
-        """Go on in a task that the server knows of, and read no more until it is done."""
-        stand_in = _Open()
-        stand_in.keep_alive = self.parser.should_keep_alive()
+    def _refuse(self, reply: Reply) -> None:
+        self._drop_body()
+        super()._refuse(reply)
+
+    def _wait(self, waiting: Waiting, *, keep: bool) -> None:
+        """Go on in a task that the server knows of. What else arrives queues up behind it, as uvicorn does."""
+        stand_in = _Open(keep_alive=keep)
         self.cycle = stand_in  # type: ignore[assignment]  # as much of a cycle as uvicorn looks at
-        self.flow.pause_reading()
         query = self.url.partition(b"?")[2].decode("latin-1")
-        task = self.loop.create_task(self._finish(waiting, query, stand_in, self.loop.time()))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        self._answering = task = self.desk.reply(waiting, query, self._began)
+        self.tasks.add(task)  # type: ignore[arg-type]  # uvicorn only counts and cancels them
+        task.add_done_callback(lambda done: self._answered(done, stand_in))
 
-    async def _finish(self, waiting: Waiting, query: str, stand_in: _Open, arrived: float) -> None:
-        reply = await self.desk.reply(waiting, query, arrived)
+    def _answered(self, task: asyncio.Task[Reply], stand_in: _Open) -> None:
+        self.tasks.discard(task)
+        self._answering = None
         stand_in.response_complete = True
-        if stand_in.disconnected or self.transport.is_closing():
+        if self._has_ended:
             return
-        if not stand_in.keep_alive:
-            self._closing = True
-        self._write(reply)
-        if not self.transport.is_closing():
-            self.on_response_complete()
+        if task.cancelled():
+            self._end()
+            return
+        self._write(task.result(), keep=stand_in.keep_alive)
+        self.on_response_complete()
 
-    def _write(self, reply: Reply) -> None:
-        self._quiet_since = self.loop.time()
-        keep = not (reply.close or self._closing) and self.parser.should_keep_alive()
+    def _write(self, reply: Reply, *, keep: bool) -> None:
+        keep = keep and not (reply.close or self.desk.draining or self._stopping or (self._is_deaf and self._is_idle()))
         self.transport.write(encoded(reply, keep=keep))
-        if not keep:
-            self.transport.close()
-
-    def shutdown(self) -> None:
-        """The server stops: let a review that is arriving be answered first."""
-        if self._arriving_since is not None and self._mine:
-            self._closing = True
-            return
-        super().shutdown()
-
-
-def encoded(reply: Reply, *, keep: bool) -> bytes:
-    """A reply on the wire."""
-    status = reply.status
-    if status == 200 and keep:
-        return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (
-            len(reply.body),
-            reply.body,
-        )
-    reason = HTTPStatus(status).phrase.encode()
-    more = b"retry-after: %d\r\n" % reply.retry_after if reply.retry_after else b""
-    if not keep:
-        more += b"connection: close\r\n"
-    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
-        status,
-        reason,
-        reply.kind,
-        len(reply.body),
-        more,
-        reply.body,
-    )
+        if keep:
+            self._quiet_since = self.loop.time()
+        else:
+            self._end()
 
 
 def lane_of(desk: Desk) -> type[Lane]:
     """The protocol for one desk, for `uvicorn.Config(http=…)`."""
-    return type("DeskLane", (Lane,), {"desk": desk})
+    return type("DeskLane", (Lane,), {"desk": desk, "patience": desk.patience})

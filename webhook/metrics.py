@@ -5,11 +5,12 @@ more than deciding does.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
@@ -123,9 +124,18 @@ class Families(Collector):
         return [family.collect() for family in self._families]
 
 
-def exposition(families: Sequence[Family]) -> tuple[bytes, str]:
-    """The metrics as OpenMetrics text, and its content type."""
+def exposition(families: Sequence[Family], accept: str = "") -> tuple[bytes, str]:
+    """The metrics and their content type: OpenMetrics, or the older text where the reader asks for that alone."""
+    encode, kind = _encoder(accept)
     registry = CollectorRegistry()
     registry.register(Families(families))
-    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]  # the library has no types here
-    return text, CONTENT_TYPE_LATEST
+    return encode(registry), kind
+
+
+def _encoder(accept: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    if "text/plain" in accept or "openmetrics" in accept:
+        try:
+            return choose_encoder(accept)
+        except (ValueError, TypeError):  # a version or an escaping that is none
+            pass
+    return generate_latest, CONTENT_TYPE_LATEST

@@ -1,16 +1,20 @@
-"""The ops port: liveness, readiness, metrics. Plain HTTP, so that the kubelet and Prometheus need no certificate."""
+"""The ops port: liveness, readiness, metrics. Plain HTTP, so that the kubelet and Prometheus need no certificate.
 
-from collections.abc import Callable
+All of it runs on the loop that answers reviews: when that hangs, nothing answers here either, and the kubelet notices.
+"""
 
-from fastapi import FastAPI
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import FastAPI, Header
 from fastapi.responses import PlainTextResponse, Response
 
-Checks = Callable[[], dict[str, str]]
+Checks = Callable[[], Awaitable[dict[str, str]]]
 """What readiness rests on: name to an empty text when well, else why not."""
 
 
-def operations(checks: Checks, exposition: Callable[[], tuple[bytes, str]]) -> FastAPI:
-    """The application of the ops port."""
+def operations(checks: Checks, exposition: Callable[[str], tuple[bytes, str]]) -> FastAPI:
+    """The application of the ops port. `exposition` is given what the reader accepts."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/livez")
@@ -19,15 +23,15 @@ def operations(checks: Checks, exposition: Callable[[], tuple[bytes, str]]) -> F
 
     @app.get("/readyz")
     async def readyz(verbose: str | None = None) -> PlainTextResponse:
-        found = checks()
+        found = await checks()
         ready = not any(found.values())
         lines = [f"[{'-' if why else '+'}]{name} {why or 'ok'}" for name, why in found.items()]
         text = "\n".join(lines) if verbose is not None or not ready else "ok"
         return PlainTextResponse(f"{text}\n", 200 if ready else 503)
 
     @app.get("/metrics")
-    async def metrics() -> Response:
-        body, kind = exposition()
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        body, kind = exposition(accept)
         return Response(body, headers={"content-type": kind})
 
     return app

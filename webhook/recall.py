@@ -8,16 +8,21 @@ nothing is decided on an answer that memory would not give now.
 from typing import Final
 
 import msgspec
-from cachetools import LRUCache
 
-from webhook.core.admission import KNOWN, Review
+from webhook.core.admission import Review
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import Ask, Fact, Oracle, alike
 from webhook.core.decision import Decision
+from webhook.core.memo import Memo
 from webhook.core.subject import Subject
 
 SEALED_FOR: Final = 1000
 """Milliseconds for which a seal is used again: its time is that of the answer, give or take this."""
+
+KEPT: Final = 6 * 1024 * 1024
+"""What all outcomes weigh: the bytes of their reviews, of their answers, and SLOT for each image."""
+SLOT: Final = 2048
+"""Bytes that an image with what was asked, heard and decided about it takes at most."""
 
 Heard = tuple[Oracle, Ask, Fact]
 
@@ -34,13 +39,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Recall:
-    """The outcomes of one engine, bounded; those that were used last stay.
+    """The outcomes of one engine, bounded.
 
     Equal reviews come with one and the same Subject (`core.admission` sees to that), so identity tells them apart.
     """
 
     def __init__(self) -> None:
-        self._outcomes: LRUCache[int, Outcome] = LRUCache(KNOWN)
+        self._outcomes: Memo[int, Outcome] = Memo(KEPT)
 
     def find(self, review: Review, milliseconds: int) -> Outcome | None:
         """The outcome, if memory still answers all its questions alike."""
@@ -55,7 +60,8 @@ class Recall:
         return outcome
 
     def keep(self, review: Review, outcome: Outcome) -> None:
-        """Remember an outcome whose facts all came from memory; not that of a Pod which shows an annotation of ours,
-        whose time counts."""
-        if review.operation == "CREATE" and IMAGES not in outcome.subject.annotations:
-            self._outcomes[id(outcome.subject)] = outcome
+        """Remember an outcome whose facts all came from memory, where the review is one that is remembered; not that of
+        a Pod which shows an annotation of ours, whose time counts."""
+        if review.size and IMAGES not in outcome.subject.annotations:
+            weight = review.size + len(outcome.rest) + SLOT * len(outcome.subject.slots)
+            self._outcomes.keep(id(outcome.subject), outcome, weight)

@@ -1,42 +1,27 @@
 """Pins of live revisions and what siblings run, by their controller's uid: read at the API server when they are needed,
 remembered for a while, and used on when the API server cannot be asked."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 import msgspec
-from cachetools import LRUCache
 
-from webhook.core.ask import Absent, Ask, AskPin, AskSibling, Fact, Failed, Known, Passed
+from webhook.books import Api, Book, Page, decoded
+from webhook.core.ask import Absent, Ask, AskPin, AskSibling, Fact, Failed, Known
 from webhook.core.pins import Pinned, judge
 from webhook.core.reason import Reason, Trace
 from webhook.core.revision import Place, Revision, place_of
 from webhook.core.seal import Sealer
 from webhook.core.siblings import LIMIT, Sibling, decide
-from webhook.flights import MARGIN, Breaker, Flights, wait_until
-from webhook.kube import METADATA, METADATA_LIST, Answer, named
+from webhook.core.subject import Owner
+from webhook.kube import METADATA, METADATA_LIST, named
 
-SHARE: Final = 0.4
-"""Of the time that is left, what the API server gets for one question: the registry has to be asked after it."""
-ENTRIES: Final = 10_000
 LOST: Final = 5.0
 """Seconds for which it is believed that a revision is not there: it was deleted, or its Pod came before it."""
 
-_FORBIDDEN: Final = frozenset({401, 403})
-
 NO_REVISION: Final = Absent()
 """No object stands for this rollout."""
-
-
-class Api(Protocol):
-    """Who asks the API server: `webhook.kube.Kube`."""
-
-    async def get(
-        self, path: str, *, deadline: float, accept: str = ..., query: Mapping[str, str] | None = ...
-    ) -> Answer:
-        """Read by the absolute loop time `deadline`."""
 
 
 class _OwnerReference(msgspec.Struct):
@@ -75,91 +60,22 @@ _object: Final = msgspec.json.Decoder(_Object)
 _objects: Final = msgspec.json.Decoder(_Objects)
 
 
-class _Read(msgspec.Struct, gc=False):
-    """What was found for one controller: facts by image name, the fact for every other name, and how long they are used
-    without asking again, in seconds."""
+class _Read(Page, gc=False):
+    """What was found for one controller: facts by image name, and the fact for every other name."""
 
     facts: Mapping[str, Known]
     otherwise: Absent
-    life: float
-    until: float = 0.0
 
     def fact(self, name: str) -> Fact:
         """What it says of an image."""
         return self.facts.get(name, self.otherwise)
 
 
-class Book:
-    """What was read of one sort, by controller, bounded; and the reading that is under way."""
-
-    def __init__(self, now: Callable[[], float], breaker: Breaker, entries: int) -> None:
-        self._now = now
-        self._breaker = breaker
-        self._read: LRUCache[object, _Read] = LRUCache(entries)
-        self._flights: Flights[_Read | Failed] = Flights(now)
-
-    def peek(self, key: object) -> _Read | None:
-        """What was read a moment ago."""
-        read = self._read.get(key)
-        return read if read is not None and self._now() < read.until else None
-
-    async def look_up(
-        self, key: object, read: Callable[[float], Awaitable[_Read | Failed]], what: str, *, deadline: float, anew: bool
-    ) -> _Read | Failed:
-        """Read by the absolute loop time `deadline`; where that fails what was read before, however long ago."""
-        time = asyncio.get_running_loop().time()
-        within = min(deadline - MARGIN, time + (deadline - time) * SHARE)
-        outcome: _Read | Failed | None = self._breaker.refusal()
-        if outcome is None:
-            task = self._flights.join(key, lambda: self._ask(key, read, within), since=self._now() if anew else None)
-            outcome = await wait_until(task, within)
-        if isinstance(outcome, _Read):
-            return outcome
-        before: _Read | None = self._read.get(key)
-        if before is not None:
-            return before
-        detail = outcome.detail if outcome is not None else "the API server did not answer in time"
-        return Failed(Reason.CLUSTER_NOT_ASKED, what, detail)
-
-    async def _ask(
-        self, key: object, read: Callable[[float], Awaitable[_Read | Failed]], within: float
-    ) -> _Read | Failed:
-        with self._breaker.asking() as hear:
-            outcome = await read(within)
-            hear(outcome if isinstance(outcome, Failed) else Passed())
-        if isinstance(outcome, _Read) and outcome.life > 0:
-            outcome.until = self._now() + outcome.life
-            self._read[key] = outcome
-        return outcome
-
-    def forget(self) -> None:
-        """Read everything again."""
-        self._read.clear()
-
-    async def aclose(self) -> None:
-        """End what is under way."""
-        await self._flights.aclose()
-
-
-class Rollouts:
-    """What outlives a reload: the books, and the standing of the API server."""
-
-    def __init__(self, now: Callable[[], float], entries: int = ENTRIES) -> None:
-        breaker = Breaker(now)
-        self.pins = Book(now, breaker, entries)
-        self.siblings = Book(now, breaker, entries)
-
-    async def aclose(self) -> None:
-        """End what is under way."""
-        await self.pins.aclose()
-        await self.siblings.aclose()
-
-
 class Pins:
     """The oracle for AskPin. `remembered` in seconds: how long a pin is used before it is read again, because names come
     back with other contents and pins are written anew when their digest is gone."""
 
-    def __init__(self, api: Api, book: Book, sealer: Sealer, *, remembered: float) -> None:
+    def __init__(self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float) -> None:
         self._api = api
         self._book = book
         self._sealer = sealer
@@ -188,22 +104,24 @@ class Pins:
     async def _read(self, place: Place, within: float) -> _Read | Failed:
         answer = await self._api.get(place.path, deadline=within, accept=METADATA)
         if answer.status == 404:
-            return _Read({}, Absent(notes=((Reason.PIN_IGNORED, place.shown, "it is not there"),)), LOST)
-        metadata = _decoded(_object, answer)
+            return _Read({}, Absent(notes=((Reason.PIN_IGNORED, place.shown, "it is not there"),)), life=LOST)
+        metadata = decoded(_object, answer)
         if isinstance(metadata, Failed):
             return metadata
         found = _revision(place, metadata.metadata)
         if not place.is_of(found):
-            return _Read({}, Absent(notes=((Reason.PIN_IGNORED, place.shown, "it belongs to another rollout"),)), LOST)
+            return _Read(
+                {}, Absent(notes=((Reason.PIN_IGNORED, place.shown, "it belongs to another rollout"),)), life=LOST
+            )
         judged = judge(found, self._sealer)
         facts = {name: _known(one, "pin", place.name, judged.ignored) for name, one in judged.images.items()}
-        return _Read(facts, Absent(notes=judged.ignored), self._remembered)
+        return _Read(facts, Absent(notes=judged.ignored), life=self._remembered)
 
 
 class Siblings:
     """The oracle for AskSibling."""
 
-    def __init__(self, api: Api, book: Book, sealer: Sealer, *, remembered: float) -> None:
+    def __init__(self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float) -> None:
         self._api = api
         self._book = book
         self._sealer = sealer
@@ -226,20 +144,27 @@ class Siblings:
         return found if isinstance(found, Failed) else found.fact(asked.name)
 
     async def _read(self, ask: AskSibling, within: float) -> _Read | Failed:
-        answer = await self._api.get(
-            named("api", "v1", "namespaces", ask.namespace, "pods"),
-            deadline=within,
-            accept=METADATA_LIST,
-            query={"labelSelector": ask.selector, "limit": str(LIMIT)},
-        )
-        found = _decoded(_objects, answer)
-        if isinstance(found, Failed):
-            return found
-        every = [one.metadata for one in found.items or () if one.metadata.controller == ask.owner.uid]
-        siblings = [Sibling(one.name, one.created, one.annotations or {}) for one in every]
+        siblings = await siblings_of(self._api, ask.owner, ask.namespace, ask.selector, within)
+        if isinstance(siblings, Failed):
+            return siblings
         decided = decide(siblings, ask.owner, ask.namespace, self._sealer)
         facts = {name: _known(one, "sibling", ask.owner.name) for name, one in decided.items()}
-        return _Read(facts, NO_REVISION, self._remembered if facts else 0.0)
+        return _Read(facts, NO_REVISION, life=self._remembered if facts else 0.0)
+
+
+async def siblings_of(api: Api, owner: Owner, namespace: str, selector: str, deadline: float) -> list[Sibling] | Failed:
+    """Pods of the same controller, by the absolute loop time `deadline`; not more than LIMIT are looked at."""
+    answer = await api.get(
+        named("api", "v1", "namespaces", namespace, "pods"),
+        deadline=deadline,
+        accept=METADATA_LIST,
+        query={"labelSelector": selector, "limit": str(LIMIT)},
+    )
+    found = decoded(_objects, answer)
+    if isinstance(found, Failed):
+        return found
+    every = [one.metadata for one in found.items or () if one.metadata.controller == owner.uid]
+    return [Sibling(one.name, one.created, one.annotations or {}) for one in every]
 
 
 def _pin(ask: Ask) -> AskPin:
@@ -269,18 +194,3 @@ def _revision(place: Place, metadata: _Metadata) -> Revision:
         metadata.annotations or {},
         metadata.controller,
     )
-
-
-Decoded = TypeVar("Decoded")
-
-
-def _decoded(decoder: "msgspec.json.Decoder[Decoded]", answer: Answer) -> Decoded | Failed:
-    """What the API server said, or why that is of no use."""
-    if answer.is_good:
-        try:
-            return decoder.decode(answer.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return Failed(Reason.BAD_REGISTRY, "", "the API server answers something else than was asked for")
-    if answer.status in _FORBIDDEN:
-        return Failed(Reason.ABSENT, "", "the service account may not read it")
-    return Failed(Reason.UNAVAILABLE, "", answer.trouble or f"the API server answers {answer.status}")

@@ -5,18 +5,20 @@ import contextlib
 import json
 import signal
 import socket
-import ssl
-import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
+from weakref import WeakSet
 
 import msgspec
 import uvicorn
 
 from webhook.application import admission
+from webhook.connection import Connection, connection_of, fits
 from webhook.desk import Desk
-from webhook.lane import fits, lane_of
+from webhook.lane import lane_of
 from webhook.ops import operations
+from webhook.readiness import Handshake
 from webhook.telemetry import FLUSH_EVERY, Telemetry
 from webhook.tls import Pair, context
 
@@ -24,6 +26,17 @@ KEEP_ALIVE: Final = 125
 """Seconds: the API server holds idle connections 90 s and must be the one who closes them (linkerd2#14096)."""
 BACKLOG: Final = 2048
 GRACE: Final = 15
+"""Seconds that reviews which wait, and connections that close, may take at the end."""
+HANDSHAKE: Final = 10
+"""Seconds for a TLS handshake; the API server gives up after as many."""
+GOODBYE: Final = 2
+"""Seconds that a caller may take to agree that a connection ends."""
+LAST_CALL: Final = 2.0
+"""Seconds that those who connected just before the end get to say what they want."""
+
+
+class CannotServe(RuntimeError):
+    """A port was lost: the server cannot go on."""
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -49,16 +62,50 @@ class Listen(msgspec.Struct, frozen=True):
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((self.host, self.port))
+        try:
+            made.bind((self.host, self.port))
+        except OSError:
+            made.close()
+            raise
         return made
 
 
 class _Quiet(uvicorn.Server):
-    """A uvicorn server without signal handlers of its own: they are ours."""
+    """A uvicorn server whose signals, listeners and end are ours. `listen` makes its listener; it is `up` from then on,
+    until `ending` is set."""
+
+    def __init__(self, config: uvicorn.Config, listen: Callable[["_Quiet"], Awaitable[asyncio.Server]]) -> None:
+        super().__init__(config)
+        self.servers: list[asyncio.Server] = []
+        self.up = asyncio.Event()
+        self.ending = asyncio.Event()
+        self._listen = listen
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
+        await self.lifespan.startup()
+        self.servers = [await self._listen(self)]
+        self.started = True
+        self.up.set()
+
+    async def main_loop(self) -> None:
+        # Uvicorn's own looks ten times a second for an end and a new date header.
+        await self.ending.wait()
+
+    def protocol(self) -> asyncio.Protocol:
+        """A protocol for one connection."""
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+
+def announce(line: str) -> None:
+    """Print where the server is reached; whether anybody reads it is their affair."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201 - standard output is for this line
 
 
 class Server:
@@ -74,112 +121,159 @@ class Server:
         ops_listen: Listen,
         drain: float,
         client_ca: str = "",
-        reload: Callable[[], Awaitable[None]] | None = None,
+        reload: Callable[[], Awaitable[object]] | None = None,
         lane: bool = True,
+        wall: Callable[[], float] = time.time,
     ) -> None:
+        """`pair` and `client_ca` (PEM) serve until `swap` is given others.
+
+        Raises:
+            BadCertificate: they cannot be loaded.
+        """
         self._desk = desk
         self._telemetry = telemetry
-        self._client_ca = client_ca
         self._drain = drain
         self._reload = reload
         self._listen = listen
         self._ops_listen = ops_listen
         self._pair = pair
+        self._client_ca = client_ca
+        self._context = context(pair, client_ca=client_ca)
+        self._fits = fits()
+        self._lane = lane and self._fits
         self._stop = asyncio.Event()
-        self._lane = lane and fits()
-        self._admission: _Quiet | None = None
+        self._hurry = asyncio.Event()
+        self._swapping = asyncio.Lock()
+        self._admission = _Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
+        self._ops = _Quiet(self._config(operations(self._checks, telemetry.exposition), lane=False), self._listen_ops)
+        self._handshake = Handshake(self._own_address, lambda: self._pair, wall=wall)
         self._socket: socket.socket | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._ops_socket: socket.socket | None = None
+        self._callers: WeakSet[asyncio.Protocol] = WeakSet()
+        self._tasks: set[asyncio.Future[Any]] = set()
 
-    async def run(self, *, ready: Callable[[str], None] = print) -> None:
-        """Serve until SIGTERM or SIGINT, then drain. `ready` gets the line of chosen addresses."""
-        self._socket, ops_socket = self._listen.bound(), self._ops_listen.bound()
+    async def run(self, *, ready: Callable[[str], None] = announce) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. `ready` gets the line of chosen addresses.
+
+        Raises:
+            OSError: a port cannot be had.
+            CannotServe: one was lost on the way.
+        """
+        self._socket = self._listen.bound()
+        try:
+            self._ops_socket = self._ops_listen.bound()
+        except OSError:
+            self._socket.close()
+            raise
         self._telemetry.expiry.set(self._pair.expires)
-        self._admission = _Quiet(self._config(admission(self._desk), lane=True, tls=True))
-        ops = _Quiet(self._config(operations(self._checks, self._telemetry.exposition), lane=False, tls=False))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        addresses = {
-            "admission": f"https://{_shown(self._socket)}",
-            "ops": f"http://{_shown(ops_socket)}",
-        }
-        serving = [
-            # A duplicate: the listener of a pair closes its socket when the next pair takes over.
-            asyncio.create_task(self._admission.serve([self._socket.dup()])),
-            asyncio.create_task(ops.serve([ops_socket])),
-        ]
+        addresses = {"admission": f"https://{_shown(self._socket)}", "ops": f"http://{_shown(self._ops_socket)}"}
+        serving = [asyncio.create_task(self._admission.serve()), asyncio.create_task(self._ops.serve())]
         flushing = asyncio.create_task(self._flush())
         try:
-            while not (self._admission.started and ops.started):  # noqa: ASYNC110 - uvicorn has a flag, no event
-                await asyncio.sleep(0.01)
+            await _until(serving, self._admission.up, self._ops.up)
             self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
             ready(json.dumps({"listening": addresses}))
-            sys.stdout.flush()
-            await self._stop.wait()
-            await self._end(serving, ops)
+            await _until(serving, self._stop)
+            await self._end(serving)
         finally:
             flushing.cancel()
+            for one in (*serving, *self._tasks):
+                one.cancel()
+            for listener in (*self._admission.servers, *self._ops.servers):
+                listener.close()
+            self._socket.close()
             self._telemetry.log.flush()
 
     def stop(self) -> None:
-        """What SIGTERM does."""
-        self._stop.set()
+        """What SIGTERM does; a second one cuts the drain short, and still nobody who waits goes without an answer."""
+        (self._hurry if self._stop.is_set() else self._stop).set()
 
-    async def swap(self, pair: Pair) -> None:
-        """Serve new connections with another certificate; open ones stay.
+    async def swap(self, pair: Pair, *, client_ca: str) -> None:
+        """Serve new connections with another certificate and authority of clients; open ones stay.
 
         A new listener on a duplicate of the socket replaces the old one: changing a context under a listener would
         not change what is asked of clients.
+
+        Raises:
+            BadCertificate: they cannot be loaded; what was in force still is.
         """
-        if self._admission is None or self._socket is None:
-            raise RuntimeError("nothing is served yet")
-        made = context(pair, client_ca=self._client_ca)
-        old = self._admission.servers[0]
-        listener = await asyncio.get_running_loop().create_server(
-            self._protocol, sock=self._socket.dup(), ssl=made, backlog=BACKLOG
-        )
-        self._admission.servers[0] = listener
-        old.close()
-        self._pair = pair
+        made = context(pair, client_ca=client_ca)
+        async with self._swapping:
+            if self._stop.is_set():
+                return
+            self._context = made
+            if self._admission.servers:
+                listener = await self._listen_for_reviews(self._admission)
+                old, self._admission.servers[0] = self._admission.servers[0], listener
+                old.close()
+            self._pair, self._client_ca = pair, client_ca
         self._telemetry.expiry.set(pair.expires)
         self._telemetry.log.write("info", "certificate changed", expires=pair.expires)
 
-    def _protocol(self) -> asyncio.Protocol:
-        server = self._admission
-        if server is None:
-            raise RuntimeError("nothing is served yet")
-        kind: Any = server.config.http_protocol_class
-        made: asyncio.Protocol = kind(
-            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+    @property
+    def shown(self) -> tuple[Pair, str]:
+        """The pair and the authority of clients that are in force."""
+        return self._pair, self._client_ca
+
+    async def _listen_for_reviews(self, server: _Quiet) -> asyncio.Server:
+        if self._socket is None:
+            raise CannotServe("the port is not bound")
+        # A duplicate: the listener closes its socket when the next one takes over.
+        return await asyncio.get_running_loop().create_server(
+            lambda: self._caller(server),
+            sock=self._socket.dup(),
+            ssl=self._context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE,
+            ssl_shutdown_timeout=GOODBYE,
         )
+
+    async def _listen_ops(self, server: _Quiet) -> asyncio.Server:
+        if self._ops_socket is None:
+            raise CannotServe("the port is not bound")
+        return await asyncio.get_running_loop().create_server(server.protocol, sock=self._ops_socket, backlog=BACKLOG)
+
+    def _caller(self, server: _Quiet) -> asyncio.Protocol:
+        made = server.protocol()
+        self._callers.add(made)
         return made
 
-    def _config(self, app: Any, *, lane: bool, tls: bool) -> uvicorn.Config:
-        def make_context(_config: uvicorn.Config, _default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-            return context(self._pair, client_ca=self._client_ca)
-
+    def _config(self, app: Any, *, lane: bool) -> uvicorn.Config:
+        bounded: Any = connection_of(self._desk.patience) if self._fits else "h11"
         return uvicorn.Config(
             app,
-            http=lane_of(self._desk) if lane and self._lane else "httptools",
+            http=lane_of(self._desk) if lane else bounded,
             loop="none",
             ws="none",
             lifespan="off",
             interface="asgi3",
             proxy_headers=False,
             log_config=None,
+            log_level="error",
             access_log=False,
             server_header=False,
             date_header=False,
             timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=GRACE,
-            backlog=BACKLOG,
-            ssl_context_factory=make_context if tls else None,
         )
 
-    def _checks(self) -> dict[str, str]:
-        return {"configuration": "", "draining": "the server is about to stop" if self._desk.draining else ""}
+    async def _checks(self) -> dict[str, str]:
+        return {
+            "configuration": "",
+            "tls": await self._handshake.problem(),
+            "draining": "the server is about to stop" if self._desk.draining else "",
+        }
+
+    def _own_address(self) -> tuple[str, int]:
+        """Where we can be reached from here: an address that stands for all of them is dialled as loopback."""
+        if self._socket is None:
+            raise CannotServe("the port is not bound")
+        host, port = self._socket.getsockname()[:2]
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port  # noqa: S104 - that is what it stands for
 
     def _on_hangup(self) -> None:
         if self._reload is not None:
@@ -192,19 +286,75 @@ class Server:
             await asyncio.sleep(FLUSH_EVERY)
             self._telemetry.log.flush()
 
-    async def _end(self, serving: list[asyncio.Task[None]], ops: uvicorn.Server) -> None:
-        """Not ready, still accepting, every answer ends its connection; then stop."""
+    async def _end(self, serving: list[asyncio.Task[None]]) -> None:
+        """Not ready, still accepting, every answer ends its connection; then nobody new; then stop."""
         self._desk.draining = True
         self._telemetry.log.write("info", "draining", seconds=self._drain)
-        await asyncio.sleep(self._drain)
-        if self._admission is not None and self._socket is not None:
-            # Ours first: while a duplicate is open, connections would be taken that nobody answers.
-            self._socket.close()
-            self._admission.should_exit = True
-        await serving[0]
-        ops.should_exit = True
-        await serving[1]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), self._drain)
+        async with self._swapping:
+            self._close_the_door()
+        await self._hear_the_last()
+        for server in (self._admission, self._ops):
+            server.ending.set()
+        await asyncio.gather(*serving)
         self._telemetry.log.write("info", "stopped")
+
+    def _close_the_door(self) -> None:
+        """Take nobody new. Whom the kernel took already is let in first: closing would reset these connections."""
+        self._admission.servers[0].close()
+        if self._socket is None:
+            return
+        loop = asyncio.get_running_loop()
+        self._socket.setblocking(False)
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._socket.accept()
+                task = asyncio.ensure_future(
+                    loop.connect_accepted_socket(
+                        lambda: self._caller(self._admission),
+                        caller,
+                        ssl=self._context,
+                        ssl_handshake_timeout=HANDSHAKE,
+                        ssl_shutdown_timeout=GOODBYE,
+                    )
+                )
+                self._tasks.add(task)
+                task.add_done_callback(self._let_in)
+        self._socket.close()
+
+    def _let_in(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # A handshake that failed is the caller's trouble, here as with a listener.
+            task.exception()
+
+    async def _hear_the_last(self) -> None:
+        clock = asyncio.get_running_loop().time
+        until = clock() + LAST_CALL
+        while clock() < until and self._expects_somebody():  # noqa: ASYNC110 - nobody tells when a handshake fails
+            await asyncio.sleep(0.02)
+
+    def _expects_somebody(self) -> bool:
+        return any(isinstance(one, Connection) and one.is_expected(LAST_CALL) for one in tuple(self._callers))
+
+
+async def _until(serving: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
+    """Until all of this has happened, as long as both servers serve.
+
+    Raises:
+        OSError: a port cannot be listened at.
+        CannotServe: a server ended by itself.
+    """
+    happening: asyncio.Future[Any] = asyncio.gather(*(event.wait() for event in events))
+    every: set[asyncio.Future[Any]] = {happening, *serving}
+    await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
+    if not happening.done():
+        happening.cancel()
+        for one in serving:
+            if one.done():
+                one.result()
+        raise CannotServe("a server ended that should go on")
 
 
 def _shown(bound: socket.socket) -> str:

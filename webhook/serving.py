@@ -2,22 +2,26 @@
 
 import asyncio
 import gc
+import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, Final, TextIO
 
 import msgspec
 
+from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.seal import Sealer
 from webhook.desk import Desk
-from webhook.reload import watch
-from webhook.server import Listen, Server
-from webhook.telemetry import Log, Telemetry
-from webhook.tls import BadCertificate, Pair, read, self_signed, utc_now
-from webhook.wiring import IN_CLUSTER, Assembly, Cluster, sealer_from
+from webhook.reload import fingerprint, watch
+from webhook.server import Listen, Server, announce
+from webhook.telemetry import Libraries, Log, Telemetry
+from webhook.tls import Authority, BadCertificate, Pair, is_due, read, utc_now
+from webhook.wiring import Assembly, Cluster, new_id, sealer_from
+from webhook.writer import Writer
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -47,24 +51,78 @@ class BadOptions(ValueError):
     """Options that cannot be served with; says which and what to do."""
 
 
+class _NotLoaded(Exception):
+    """A part that is not in force: the event and the fields of its log line."""
+
+    def __init__(self, event: str, **more: Any) -> None:
+        super().__init__(event, more)
+        self.event = event
+        self.more = more
+
+
+RENEW_EVERY: Final = 60.0
+"""Seconds between looks at the age of a certificate of our own, and before a watch that broke is begun anew."""
+Part = Callable[[], Awaitable[None]]
+"""Loads something again."""
+
+
 class Service:
     """One serving process."""
 
     def __init__(self, options: Options, *, environ: Mapping[str, str], stderr: TextIO = sys.stderr) -> None:
         self._options = options
         self._environ = environ
-        self.telemetry = Telemetry(Log(stderr, form=options.log_format, level=options.log_level))
-        self._loaded = self._load()
+        self._writer = Writer(stderr)
+        self.telemetry = Telemetry(
+            Log(self._writer, form=options.log_format, level=options.log_level, lost=lambda: self._writer.lost)
+        )
+        self._loaded = self._load(options.config)
+        self._seen = fingerprint(self._files())
+        self._trouble: dict[Part, str] = {}
+        self._reloading = asyncio.Lock()
+        self._authority: Authority | None = None
         self._assembly: Assembly | None = None
         self._desk: Desk | None = None
         self.server: Server | None = None
 
-    async def run(self, *, ready: Callable[[str], None] = print) -> None:
+    async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Serve until told to stop. `ready` gets the line of chosen addresses.
 
         Raises:
-            BadConfiguration, BadOptions, BadCertificate: at start only.
+            BadConfiguration, BadOptions, BadCertificate, OSError: at start only.
         """
+        libraries = Libraries(self.telemetry.log)
+        logging.getLogger().addHandler(libraries)
+        try:
+            server, assembly = self._assembled()
+            await assembly.warm(self._loaded)
+            calm_collector()
+            beside = [
+                asyncio.create_task(self._watch()),
+                asyncio.create_task(self._renew_in_time()),
+            ]
+            try:
+                await server.run(ready=ready)
+            finally:
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
+        finally:
+            if self._assembly is not None:
+                await self._assembly.aclose()
+            logging.getLogger().removeHandler(libraries)
+            self.telemetry.log.flush()
+            await asyncio.to_thread(self._writer.close)
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await watch(self._files, self.reload, seen=self._seen, again=self._retry)
+            except Exception as error:  # noqa: BLE001 - an outer door: a change that nobody sees must not be the end
+                self._fault("", error)
+                await asyncio.sleep(RENEW_EVERY)
+
+    def _assembled(self) -> tuple[Server, Assembly]:
         options = self._options
         pair = self._first_pair()
         try:
@@ -79,6 +137,7 @@ class Service:
             budget=self._loaded.resolving.budget,
             secret=_secret(options.path_secret_file),
             shed=self.telemetry.shed,
+            fault=self._fault,
         )
         self.server = Server(
             self._desk,
@@ -87,99 +146,165 @@ class Service:
             listen=listen,
             ops_listen=ops_listen,
             drain=options.drain,
-            client_ca=_text(options.client_ca),
+            client_ca=_client_ca(options.client_ca),
             reload=self.reload,
             lane=options.lane,
         )
         self._in_force(self._loaded)
-        await assembly.warm(self._loaded)
-        # What start-up made stays for good: the collector need not look at it again and again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
-        gc.enable()
-        watching = asyncio.create_task(watch(self._files, self.reload))
-        try:
-            await self.server.run(ready=ready)
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            if cluster is not None:
-                await cluster.aclose()
+        self.telemetry.certificate_success.set(1)
+        return self.server, assembly
 
-    async def reload(self) -> None:
-        """Load configuration and certificate again; what is broken leaves the last good one in force."""
+    async def reload(self) -> bool:
+        """Load configuration, seal keys and certificate again; what is broken leaves the last good one in force. Whether
+        all of it is in force now."""
+        async with self._reloading:
+            self._trouble.clear()
+            for part in (self._reload_configuration, self._reload_pair):
+                await self._try(part)
+            return not self._trouble
+
+    async def _retry(self) -> bool:
+        """Load again what could not be loaded, and tell of it only what is new."""
+        async with self._reloading:
+            for part in tuple(self._trouble):
+                await self._try(part)
+            return not self._trouble
+
+    async def _try(self, part: Part) -> None:
         try:
-            loaded = await asyncio.to_thread(self._load)
-        except BadConfiguration as bad:
-            self.telemetry.reloaded(success=False, seconds=time.time())
-            self.telemetry.log.write("error", "configuration not loaded", problems=[str(one) for one in bad.problems])
+            await part()
+        except _NotLoaded as why:
+            if self._trouble.get(part) != str(why):
+                self.telemetry.log.write("error", why.event, **why.more)
+            self._trouble[part] = str(why)
+        except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
+            self.telemetry.reload_success.set(0)
+            self._trouble[part] = self._fault("", error)
         else:
-            self._loaded = loaded
-            if self._assembly is not None and self._desk is not None:
-                self._desk.engine = self._assembly.engine(loaded)
-                self._desk.budget = loaded.resolving.budget
-            self._in_force(loaded)
-        await self._reload_pair()
+            self._trouble.pop(part, None)
 
     @property
     def rule_names(self) -> tuple[str, ...]:
         """The rules in force."""
         return tuple(rule.name for rule in self._loaded.rules.rules)
 
+    async def _reload_configuration(self) -> None:
+        if self._assembly is None or self._desk is None:
+            return
+        options = self._options
+        try:
+            # A file that was found where one looks for it is not replaced by another one when it goes away.
+            loaded = await asyncio.to_thread(self._load, options.config or self._loaded.path)
+            sealer = sealer_from(options.seal_key_file) if options.seal_key_file is not None else None
+        except ValueError as bad:
+            self.telemetry.reloaded(success=False, seconds=time.time())
+            # Logins change on their own, and a mistake elsewhere must not keep the old ones.
+            self._assembly.refresh_credentials()
+            problems = bad.problems if isinstance(bad, BadConfiguration) else (bad,)
+            raise _NotLoaded("configuration not loaded", problems=[str(one) for one in problems]) from None
+        engine = self._assembly.engine(loaded, sealer)
+        self._loaded, self._desk.engine, self._desk.budget = loaded, engine, loaded.resolving.budget
+        self._in_force(loaded)
+
     async def _reload_pair(self) -> None:
         options = self._options
-        if options.tls_cert is None or options.tls_key is None or self.server is None:
+        if self.server is None:
             return
+        shown = pair, client_ca = self.server.shown
         try:
-            pair = read(options.tls_cert, options.tls_key, now=utc_now())
-            await self.server.swap(pair)
-        except BadCertificate as bad:
-            self.telemetry.log.write("error", "certificate not loaded", problem=str(bad))
+            if options.tls_cert is not None and options.tls_key is not None:
+                pair = read(options.tls_cert, options.tls_key, now=utc_now(), names=pair.names)
+            client_ca = _client_ca(options.client_ca)
+            if (pair, client_ca) != shown:
+                await self.server.swap(pair, client_ca=client_ca)
+        except (BadCertificate, BadOptions) as bad:
+            self.telemetry.certificate_success.set(0)
+            raise _NotLoaded("certificate not loaded", problem=str(bad)) from None
+        self.telemetry.certificate_success.set(1)
 
     def _cluster(self, sealer: Sealer) -> Cluster | None:
         """The cluster of the kubeconfig, else the one this Pod runs in, else none."""
         options = self._options
-        inside = IN_CLUSTER in self._environ
+        inside = HOST in self._environ
         if options.kube == "off" or (options.kubeconfig is None and not inside):
             return None
-        from webhook.kube import Kube, NoCluster  # noqa: PLC0415 - a process without a cluster does without it
+        from webhook.kube import Kube  # noqa: PLC0415 - a process without a cluster does without it
 
         try:
-            return Cluster(Kube.connect(options.kubeconfig, in_cluster=options.kubeconfig is None), sealer)
+            access = of_pod(self._environ) if options.kubeconfig is None else of_kubeconfig(options.kubeconfig)
+            return Cluster(Kube(access), sealer)
         except NoCluster as none:
             raise BadOptions(f"{none}; --kube off does without a cluster") from None
 
-    def _load(self) -> Loaded:
-        return load(
-            self._options.config, environ=self._environ, rules=self._options.rules, variables=self._options.variables
-        )
+    def _fault(self, uid: str, error: BaseException) -> str:
+        """Log a fault of ours and give its id."""
+        identity = new_id()
+        try:
+            self.telemetry.bug(identity, uid, error)
+        except Exception:  # noqa: BLE001 - what is broken may be telemetry itself
+            told = {"message": f"internal error {identity}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
+        return identity
+
+    def _load(self, file: Path | None) -> Loaded:
+        options = self._options
+        return load(file, environ=self._environ, rules=options.rules, variables=options.variables)
 
     def _in_force(self, loaded: Loaded) -> None:
         self.telemetry.reloaded(success=True, seconds=time.time())
         self.telemetry.log.write(
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )
-        for warning in loaded.warnings:
+        problems = self._assembly.problems if self._assembly is not None else ()
+        unknown = "" if self._assembly is not None and self._assembly.has_cluster else loaded.rules.needs_cluster
+        for warning in filter(None, (*loaded.warnings, unknown, *problems)):
             self.telemetry.log.write("warning", "configuration", problem=warning)
 
     def _files(self) -> Sequence[Path]:
-        pair = [file for file in (self._options.tls_cert, self._options.tls_key) if file is not None]
-        return [*self._loaded.files, *pair]
+        options = self._options
+        more = (options.tls_cert, options.tls_key, options.client_ca, options.seal_key_file)
+        return [*self._loaded.files, *(file for file in more if file is not None)]
 
     def _first_pair(self) -> Pair:
         options = self._options
         if options.tls_cert is not None and options.tls_key is not None:
             return read(options.tls_cert, options.tls_key, now=utc_now())
-        if not options.tls_self_signed:
+        if options.tls_cert is not None or options.tls_key is not None or not options.tls_self_signed:
             raise BadOptions("no certificate: give --tls-cert and --tls-key, or --tls-self-signed NAME --ca-out FILE")
-        pair, ca = self_signed(options.tls_self_signed, now=utc_now())
+        self._authority = Authority(now=utc_now())
         if options.ca_out is not None:
             try:
-                options.ca_out.write_bytes(ca)
+                options.ca_out.write_bytes(self._authority.certificate)
             except OSError as failed:
                 raise BadOptions(f"--ca-out {options.ca_out}: {failed.strerror}") from None
-        return pair
+        return self._authority.issue(options.tls_self_signed, now=utc_now())
+
+    async def renew(self, now: datetime) -> None:
+        """Issue the next pair of our own authority, when it is time."""
+        if self._authority is None or self.server is None:
+            return
+        pair, client_ca = self.server.shown
+        if is_due(pair, now=now):
+            await self.server.swap(self._authority.issue(self._options.tls_self_signed, now=now), client_ca=client_ca)
+
+    async def _renew_in_time(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY)
+            await self._try(self._renew)
+
+    async def _renew(self) -> None:
+        await self.renew(utc_now())
+
+
+def calm_collector() -> None:
+    """Let the collector look less often, and never again at what start-up made, which stays for good.
+
+    By itself it looks after every few requests and takes a fifth of the time of a cold lookup.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
 
 
 def _secret(file: Path | None) -> str:
@@ -189,6 +314,14 @@ def _secret(file: Path | None) -> str:
     return secret
 
 
+def _client_ca(file: Path | None) -> str:
+    text = _text(file)
+    if file is not None and not text.strip():
+        # Nothing would be asked of callers any more.
+        raise BadOptions(f"--client-ca {file}: the file is empty")
+    return text
+
+
 def _text(file: Path | None) -> str:
     if file is None:
         return ""
@@ -196,3 +329,5 @@ def _text(file: Path | None) -> str:
         return file.read_text()
     except OSError as failed:
         raise BadOptions(f"{file}: {failed.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadOptions(f"{file}: it is no text") from None

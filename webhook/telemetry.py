@@ -1,34 +1,60 @@
 """Log lines and metrics: the only module that names them. Doors get its methods as plain callables."""
 
+import logging
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TextIO
+from types import TracebackType
+from typing import Any, Final, Protocol
 
 import msgspec
-from cachetools import LRUCache
 
 from webhook import __version__
 from webhook.core.admission import Review
 from webhook.core.decision import Action, Decision, Source
+from webhook.core.memo import Memo
 from webhook.core.reason import Reason, sentence
 from webhook.metrics import Count, Family, Labels, Level, Spread, exposition
 
 FLUSH_EVERY: Final = 0.1
 FLUSH_AT: Final = 64 * 1024
+TOLD: Final = 1024 * 1024
+"""Bytes of the lines of outcomes, and of the images in them, that are kept ready."""
+LONGEST: Final = 512
+"""Characters of an image's text in a line: an author can write megabytes that are no name."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 _encode = msgspec.json.Encoder().encode
 
 
+class Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> int:
+        """Take a text."""
+
+    def flush(self) -> None:
+        """Let it be seen."""
+
+
 class Log:
-    """JSON lines, one event each, gathered and written together; or text for people."""
+    """JSON lines, one event each, gathered and written together; or text for people.
+
+    `lost` tells how many lines the stream has not taken.
+    """
 
     def __init__(
-        self, stream: TextIO, *, form: str = "json", level: str = "info", clock: Callable[[], float] = time.time
+        self,
+        stream: Stream,
+        *,
+        form: str = "json",
+        level: str = "info",
+        clock: Callable[[], float] = time.time,
+        lost: Callable[[], int] = lambda: 0,
     ) -> None:
         self._stream = stream
+        self.lost = lost
         self._render = _renderer() if form == "text" else None
         self._least = LEVELS.index(level)
         self.clock = clock
@@ -67,6 +93,30 @@ class Log:
             lines, self._lines, self._size = self._lines, [], 0
             self._stream.write(b"\n".join(lines).decode() + "\n")
             self._stream.flush()
+
+
+class Libraries(logging.Handler):
+    """Puts what libraries log, where it is worse than information, into our log.
+
+    Of a message only the first line of its template is told: arguments could hold what a stranger sent.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line for one message."""
+        error = record.exc_info[1] if record.exc_info else None
+        more = {"type": type(error).__name__, "traceback": _places(error.__traceback__)} if error is not None else {}
+        said = str(record.msg).strip().partition("\n")[0]
+        level = "error" if record.levelno >= logging.ERROR else "warning"
+        self._log.write(level, "library", name=record.name, said=said, **more)
+
+
+def _places(traceback_: TracebackType | None) -> list[str]:
+    """The way to a fault: code, and no values."""
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(traceback_)]
 
 
 def _renderer() -> Callable[[object, str, dict[str, Any]], str]:
@@ -120,7 +170,13 @@ class Telemetry:
         self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
         self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")
         self.internal_errors = Count("moorage_internal_errors_total", "Faults of ours: the Pod was admitted untouched.")
+        self.lost_lines = Count(
+            "moorage_log_lines_lost_total", "Log lines that nobody took: no reader, or a full disk."
+        )
         self.expiry = Level("moorage_certificate_expiry_timestamp_seconds", "When the serving certificate ends.")
+        self.certificate_success = Level(
+            "moorage_certificate_reload_success", "1 when the certificate that was found last is the one that serves."
+        )
         self.reload_success = Level(
             "moorage_config_reload_success", "1 when the last load of the configuration worked."
         )
@@ -129,7 +185,7 @@ class Telemetry:
         )
         self.build = Level("moorage_build_info", "1, labelled with the version that runs.", ["version"])
         self.build.set(1, (__version__,))
-        self._told: LRUCache[int, _Told] = LRUCache(1024)
+        self._told: Memo[int, _Told] = Memo(TOLD)
         self._open_breakers: Callable[[], dict[str, bool]] = dict
         self._wants_reviews = self.log.wants_reviews
 
@@ -144,7 +200,9 @@ class Telemetry:
         self.duration.observe(seconds)
         told = self._told.get(id(decisions))
         if told is None or told.decisions is not decisions:
-            told = self._told[id(decisions)] = _tell(decisions)
+            told = _tell(decisions)
+            # What is kept are the decisions too, with all of what the author wrote.
+            self._told.keep(id(decisions), told, len(told.line) + sum([len(one.slot.text) for one in decisions]))
         for outcome_of_pin, number in told.pins:
             self.pins.add((review.resource, outcome_of_pin), number)
         for labels, number in told.images if review.rollout is None else ():
@@ -168,7 +226,7 @@ class Telemetry:
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours. The traceback shows code and types; values are not printed."""
         self.internal_errors.add()
-        where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+        where = _places(error.__traceback__)
         self.log.write("error", "internal error", id=identity, uid=uid, type=type(error).__name__, traceback=where)
 
     def registry_request(self, host: str, method: str, code: str, seconds: float) -> None:
@@ -198,11 +256,12 @@ class Telemetry:
         """Ask for the standing of breakers when metrics are read."""
         self._open_breakers = open_breakers
 
-    def exposition(self) -> tuple[bytes, str]:
-        """All metrics as OpenMetrics, with their content type."""
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All metrics in a form that the reader accepts, and its content type."""
         for host, is_open in self._open_breakers().items():
             self.breakers.set(int(is_open), (host,))
-        return exposition(self.families)
+        self.lost_lines.values[()] = self.log.lost()
+        return exposition(self.families, accept)
 
 
 class _Told(msgspec.Struct):
@@ -252,7 +311,7 @@ def _pin_outcomes(one: Decision) -> Iterator[str]:
 
 def _shown(one: Decision) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "image": one.slot.text,
+        "image": one.slot.text[:LONGEST],
         "to": one.to,
         "action": one.action,
         "reason": one.reason,

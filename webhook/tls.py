@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from webhook.pem import BadAuthorities, authorities
+
 LEAF_DAYS: Final = 30
 CA_DAYS: Final = 365
 
@@ -23,33 +25,41 @@ class BadCertificate(ValueError):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A certificate chain and its key, both PEM, with the moment it expires (unix seconds)."""
+    """A certificate chain and its key, both PEM, with what its leaf says: itself in DER, the moment it expires (unix
+    seconds) and the names it is for."""
 
     certificate: bytes
     key: bytes
+    leaf: bytes
     expires: float
+    names: frozenset[str]
 
     def __repr__(self) -> str:
         return f"Pair(expires={self.expires})"
 
 
-def read(certificate: Path, key: Path, *, now: datetime) -> Pair:
-    """The pair in two files, checked.
+def read(certificate: Path, key: Path, *, now: datetime, names: frozenset[str] = frozenset()) -> Pair:
+    """The pair in two files, checked; for one of the `names` under which the one before is known, if there are any.
 
     Raises:
-        BadCertificate: unreadable, expired, without a name, or not belonging together.
+        BadCertificate: unreadable, expired, without a name or for others, or not belonging together.
     """
     try:
-        return check(certificate.read_bytes(), key.read_bytes(), now=now)
+        pair = check(certificate.read_bytes(), key.read_bytes(), now=now)
     except OSError as failed:
         raise BadCertificate(f"{failed.filename}: {failed.strerror}") from None
+    if names and not pair.names & names:
+        raise BadCertificate(
+            f"the certificate is for none of the names {', '.join(sorted(names))}; to change them, start anew"
+        )
+    return pair
 
 
 def check(certificate: bytes, key: bytes, *, now: datetime) -> Pair:
     """A pair that may serve.
 
     Raises:
-        BadCertificate: expired, without a subject alternative name, or not belonging together.
+        BadCertificate: expired, without a subject alternative name, for no server, or not belonging together.
     """
     try:
         leaf = x509.load_pem_x509_certificates(certificate)[0]
@@ -63,27 +73,57 @@ def check(certificate: bytes, key: bytes, *, now: datetime) -> Pair:
         raise BadCertificate(
             f"the certificate is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc} only"
         )
+    expires = leaf.not_valid_after_utc.timestamp()
+    return Pair(certificate, key, leaf.public_bytes(serialization.Encoding.DER), expires, _names(leaf))
+
+
+def _names(leaf: x509.Certificate) -> frozenset[str]:
+    """The names that a caller may know it by, if it is for a server at all."""
     try:
-        leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         # The API server checks names there only; a common name is not looked at (Go since 1.17).
         raise BadCertificate("the certificate has no subject alternative name") from None
-    return Pair(certificate, key, leaf.not_valid_after_utc.timestamp())
+    try:
+        uses = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        uses = None
+    if uses is not None and not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE} & {*uses}:
+        raise BadCertificate("the certificate is not for a server (its extended key usage lacks serverAuth)")
+    hosts = found.get_values_for_type(x509.DNSName)
+    return frozenset([*map(str.lower, hosts), *map(str, found.get_values_for_type(x509.IPAddress))])
 
 
 def context(pair: Pair, *, client_ca: str = "") -> ssl.SSLContext:
-    """A server context for a pair; with `client_ca` (PEM) callers must show a certificate of that authority."""
+    """A server context for a pair; with `client_ca` (PEM) callers must show a certificate of that authority.
+
+    Raises:
+        BadCertificate: OpenSSL takes one of them for no good, or there is no room to load them from.
+    """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    # OpenSSL takes files only; they live in memory-backed space for the moment of loading and only we can read them.
-    with tempfile.NamedTemporaryFile(dir=_private_space()) as file:
-        file.write(pair.key.rstrip() + b"\n" + pair.certificate)
-        file.flush()
-        made.load_cert_chain(file.name)
+    # The API server resumes no session; each ticket would only be more to sign and send.
+    made.num_tickets = 0
+    try:
+        # OpenSSL takes files only; they live in memory-backed space for the moment of loading and only we can read them.
+        with tempfile.NamedTemporaryFile(dir=_private_space()) as file:
+            file.write(pair.key.rstrip() + b"\n" + pair.certificate)
+            file.flush()
+            made.load_cert_chain(file.name)
+    except OSError as failed:
+        raise BadCertificate(f"the certificate cannot be loaded: {_why(failed)}") from None
     if client_ca:
-        made.load_verify_locations(cadata=client_ca)
+        try:
+            made.load_verify_locations(cadata=authorities(client_ca))
+        except BadAuthorities as bad:
+            raise BadCertificate(f"the file of --client-ca {bad}") from None
         made.verify_mode = ssl.CERT_REQUIRED
     return made
+
+
+def _why(failed: OSError) -> str:
+    reason = failed.reason if isinstance(failed, ssl.SSLError) else failed.strerror
+    return str(reason or "it is not PEM").replace("_", " ").lower()
 
 
 def _private_space() -> str | None:
@@ -91,31 +131,50 @@ def _private_space() -> str | None:
     return str(shared_memory) if shared_memory.is_dir() else None
 
 
+class Authority:
+    """An authority of our own. It lives in memory; `certificate` (PEM) is what callers must trust."""
+
+    def __init__(self, *, now: datetime) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moorage self-signed")])
+        self._ends = now + timedelta(days=CA_DAYS)
+        made = (
+            _certificate(self._name, self._name, self._key.public_key(), now, self._ends)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate = made.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, name: str, *, now: datetime) -> Pair:
+        """A pair for this name and those of loopback."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+        names = [_name(text) for text in dict.fromkeys([name, "localhost", "127.0.0.1", "::1"])]
+        ends = min(now + timedelta(days=LEAF_DAYS), self._ends)
+        leaf = (
+            _certificate(subject, self._name, key.public_key(), now, ends)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        return check(leaf.public_bytes(pem), secret, now=now)
+
+
+def is_due(pair: Pair, *, now: datetime) -> bool:
+    """Whether a pair of our own authority has lived two thirds of its life."""
+    return pair.expires - now.timestamp() < timedelta(days=LEAF_DAYS).total_seconds() / 3
+
+
 def self_signed(name: str, *, now: datetime) -> tuple[Pair, bytes]:
     """A pair for this name (and localhost) and the certificate of the authority that signed it, all made in memory."""
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moorage self-signed")])
-    ca = (
-        _certificate(ca_name, ca_name, ca_key.public_key(), now, CA_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-    names = [_name(text) for text in dict.fromkeys([name, "localhost", "127.0.0.1", "::1"])]
-    leaf = (
-        _certificate(subject, ca_name, key.public_key(), now, LEAF_DAYS)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return check(leaf.public_bytes(pem), secret, now=now), ca.public_bytes(pem)
+    authority = Authority(now=now)
+    return authority.issue(name, now=now), authority.certificate
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, ends: datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -124,7 +183,7 @@ def _certificate(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_after(ends)
     )
 
 

@@ -19,6 +19,7 @@ from webhook.core.subject import Pod as PodParts
 WITHIN: Final = 10.0
 """Seconds: what is not learnt by then is left."""
 PODS: Final = "/api/v1/pods"
+NAMESPACES: Final = "/api/v1/namespaces"
 
 
 class Api(Protocol):
@@ -49,6 +50,11 @@ class _Pod(msgspec.Struct):
     spec: PodSpec
 
 
+class _Namespace(msgspec.Struct):
+    metadata: Metadata
+
+
+_namespace: Final = msgspec.json.Decoder(_Namespace)
 _pod: Final = msgspec.json.Decoder(_Pod)
 
 
@@ -62,11 +68,13 @@ async def warm(
     """
     newest: dict[AskDigest, tuple[int, str]] = {}
     pods = 0
+    deadline = asyncio.get_running_loop().time() + within
+    namespaces = await _labels(api, deadline) if rules.reads_namespaces else {}
     try:
-        async for page in api.pages(PODS, deadline=asyncio.get_running_loop().time() + within):
+        async for page in api.pages(PODS, deadline=deadline):
             pods += len(page)
             for item in page:
-                for ask, moment, digest in _shown(item, rules, sealer):
+                for ask, moment, digest in _shown(item, rules, sealer, namespaces):
                     newest[ask] = max(newest.get(ask, (0, "")), (moment, digest))
     finally:
         tags = sum(
@@ -76,7 +84,18 @@ async def warm(
     return Learnt(pods, tags)
 
 
-def _shown(item: msgspec.Raw, rules: RuleSet, sealer: Sealer) -> Iterator[tuple[AskDigest, int, str]]:
+async def _labels(api: Api, deadline: float) -> dict[str, Mapping[str, str]]:
+    """What all namespaces carry."""
+    found: dict[str, Mapping[str, str]] = {}
+    async for page in api.pages(NAMESPACES, deadline=deadline):
+        every = [_namespace.decode(item).metadata for item in page]
+        found |= {one.name or "": one.labels or {} for one in every}
+    return found
+
+
+def _shown(
+    item: msgspec.Raw, rules: RuleSet, sealer: Sealer, namespaces: Mapping[str, Mapping[str, str]]
+) -> Iterator[tuple[AskDigest, int, str]]:
     """Of a Pod that Moorage changed: what would be asked for its images, and when the upstream said what. Only what is
     under our seal: an author may write anything."""
     try:
@@ -88,6 +107,7 @@ def _shown(item: msgspec.Raw, rules: RuleSet, sealer: Sealer) -> Iterator[tuple[
     if not images.images:
         return
     subject = subject_of_pod(PodParts(pod.metadata, pod.spec), namespace)
+    subject = msgspec.structs.replace(subject, namespace_labels=namespaces.get(namespace))
     if not is_ours(images, namespace, owner_of(subject), sealer):
         return
     for key, entry in images.images.items():

@@ -11,21 +11,20 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook.config import Loaded
-from webhook.core.ask import AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Oracle
+from webhook.core.ask import AskDigest, AskHeld, AskNamespace, AskPin, AskSibling, AskStanding, Oracle
 from webhook.core.reason import Reason
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
-    from webhook.credentials.source import Credentials, Provider
+    from webhook.credentials.source import Credentials, OperatorFile, Provider
     from webhook.kube import Kube
+    from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
     from webhook.resolver import Resolver
     from webhook.telemetry import Telemetry
 
-IN_CLUSTER: Final = "KUBERNETES_SERVICE_HOST"
-"""The kubelet sets it in every Pod."""
 ENTRIES: Final = 10_000
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
 
@@ -65,11 +64,14 @@ class Laptop(msgspec.Struct):
     credentials: "Credentials | None" = None
 
 
-def offline(loaded: Loaded) -> Laptop:
-    """Rules and targets, and nobody to ask. Imports no HTTP."""
+def offline(loaded: Loaded, *, cluster: "Cluster | None" = None) -> Laptop:
+    """Rules and targets, and no registry to ask. Imports no HTTP."""
     asked = Unasked(Reason.OFFLINE)
     oracles: dict[type, Oracle] = dict.fromkeys((AskDigest, AskHeld, AskStanding, AskPin, AskSibling), asked)
-    engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id)
+    if cluster is not None:
+        oracles |= cluster.oracles(loaded)
+    sealer = cluster.sealer if cluster is not None else own_sealer()
+    engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id)
     return Laptop(engine, time.monotonic())
 
 
@@ -82,8 +84,10 @@ async def laptop(
     observer: Observer | None = None,
     observe: Callable[[str, str, str, float], None] | None = None,
     warn: Callable[[str, str], None] | None = None,
+    cluster: "Cluster | None" = None,
 ) -> AsyncIterator[Laptop]:
-    """The same engine with registries to ask; the user's docker config stands in for the Pod's pull secrets.
+    """The same engine with registries to ask, and maybe a cluster; the user's docker config stands in for the Pod's pull
+    secrets.
 
     `observe` is told of each request: registry, method, status or reason, seconds; `warn` of what a registry wants its
     users to read.
@@ -98,8 +102,9 @@ async def laptop(
     memories = Memories(loaded.resolving.entries)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories)
-        engine = Engine(loaded.rules, oracles, sealer=own_sealer(), clocks=CLOCKS, new_id=new_id, observer=observer)
+        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories, cluster=cluster)
+        sealer = cluster.sealer if cluster is not None else own_sealer()
+        engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id, observer=observer)
         yield Laptop(engine, time.monotonic(), client, resolver, credentials)
     finally:
         await memories.aclose()
@@ -119,7 +124,11 @@ def _oracles(
     from webhook.resolver import Resolver
 
     credentials = Credentials(
-        loaded.registries, key=memories.key, providers=providers, entries=loaded.resolving.entries
+        loaded.registries,
+        key=memories.key,
+        providers=providers,
+        entries=loaded.resolving.entries,
+        files=memories.files,
     )
     resolver = Resolver(
         client, credentials, loaded.registries, loaded.resolving, memory=memories.answers, observe=observe
@@ -148,36 +157,46 @@ class Cluster:
     """A cluster that can be asked: what was read of its rollouts outlives a reload."""
 
     def __init__(self, kube: "Kube", sealer: Sealer) -> None:
-        from webhook.revisions import Rollouts
+        from webhook.books import Books
 
         self.kube = kube
-        self._sealer = sealer
-        self._rollouts = Rollouts(time.monotonic)
+        self.sealer = sealer
+        self._books = Books(time.monotonic)
 
     def oracles(self, loaded: Loaded) -> dict[type, Oracle]:
-        """Who answers for pins and siblings under this configuration."""
+        """Who answers for namespaces, pins and siblings under this configuration."""
+        from webhook.namespaces import Namespaces
         from webhook.revisions import Pins, Siblings
 
-        books, remembered = self._rollouts, loaded.resolving.pins
+        books, remembered = self._books, loaded.resolving.pins
         return {
-            AskPin: Pins(self.kube, books.pins, self._sealer, remembered=remembered),
-            AskSibling: Siblings(self.kube, books.siblings, self._sealer, remembered=remembered),
+            AskNamespace: Namespaces(self.kube, books.namespaces),
+            AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered),
+            AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
         }
+
+    def seal_with(self, sealer: Sealer) -> None:
+        """Judge pins by these keys from now on; what was judged by others is read again."""
+        if sealer != self.sealer:
+            self.sealer = sealer
+            self._books.forget_pins()
 
     async def aclose(self) -> None:
         """End the work that is under way."""
-        await self._rollouts.aclose()
+        await self._books.aclose()
         self.kube.close()
 
 
 class Memories:
-    """What was learnt from registries: it outlives a reload, and so does the key that keeps logins apart in it."""
+    """What was learnt from registries and read from docker configs: it outlives a reload, and so does the key that
+    keeps logins apart in it."""
 
     def __init__(self, entries: int) -> None:
         from webhook.holdings import Held
         from webhook.resolver import Memory
 
         self.key = secrets.token_bytes(32)
+        self.files: dict[str, OperatorFile] = {}
         self.answers = Memory(entries, time.monotonic)
         self.held = Held(entries, time.monotonic)
 
@@ -188,37 +207,43 @@ class Memories:
 
 
 class Assembly:
-    """The parts of a serving process that outlive a reload, and the engine made of them for each configuration."""
+    """The parts of a serving process that outlive a reload, and the engine made of them for each configuration.
 
-    def __init__(self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None) -> None:
+    `grace` in seconds is how much longer than a review may take the doors of the engine before stay open.
+    """
+
+    def __init__(
+        self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None, *, grace: float = 10.0
+    ) -> None:
         self._telemetry = telemetry
         self._sealer = sealer
         self._cluster = cluster
+        self._grace = grace
         self._memories = Memories(ENTRIES)
-        self._closing: set[asyncio.Task[None]] = set()
-        self._close: Callable[[], None] = lambda: None
+        self._closing: dict[asyncio.Task[None], Outbound] = {}
+        self._outbound: Outbound | None = None
+        self._budget = 0.0
         self._credentials: Credentials | None = None
         self._resolver: Resolver | None = None
         telemetry.watch_breakers(self._open_breakers)
 
-    def engine(self, loaded: Loaded) -> Engine:
-        """An engine for this configuration; the doors of the one before stay open for its running reviews."""
+    def engine(self, loaded: Loaded, sealer: Sealer | None = None) -> Engine:
+        """An engine for this configuration; the doors of the one before stay open for its running reviews. It seals as
+        before where no other sealer is given."""
         from webhook.outbound import Outbound
         from webhook.registry import RegistryClient
 
-        self._close()
         outbound = Outbound(loaded.registries, observe=self._counted(loaded), warn=self._telemetry.registry_warning)
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-
-        def close_later() -> None:
-            task = asyncio.ensure_future(_close_after(loaded.resolving.budget + 10, outbound.aclose))
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-        self._close = close_later
+        self._sealer = sealer or self._sealer
+        if self._cluster is not None:
+            self._cluster.seal_with(self._sealer)
         oracles, self._resolver, self._credentials = _oracles(
             loaded, client, {}, self._memories, self._telemetry.resolution, self._cluster
         )
+        if self._outbound is not None:
+            self._close_later(self._outbound, self._budget + self._grace)
+        self._outbound, self._budget = outbound, loaded.resolving.budget
         return Engine(
             loaded.rules,
             oracles,
@@ -227,6 +252,37 @@ class Assembly:
             new_id=new_id,
             observer=self._telemetry,
         )
+
+    async def aclose(self) -> None:
+        """End what is under way and close every door."""
+        await self._memories.aclose()
+        doors = [*self._closing.values(), *([self._outbound] if self._outbound is not None else [])]
+        for task in tuple(self._closing):
+            task.cancel()
+        for outbound in doors:
+            await outbound.aclose()
+        if self._cluster is not None:
+            await self._cluster.aclose()
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether there is a cluster to ask."""
+        return self._cluster is not None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the operator's docker configs, in sentences without a secret."""
+        return self._credentials.problems if self._credentials is not None else ()
+
+    def refresh_credentials(self) -> None:
+        """Read the operator's docker configs again, where the rest of the configuration stays as it is."""
+        if self._credentials is not None:
+            self._credentials.refresh()
+
+    def _close_later(self, outbound: "Outbound", seconds: float) -> None:
+        task = asyncio.ensure_future(_close_after(seconds, outbound.aclose))
+        self._closing[task] = outbound
+        task.add_done_callback(self._closing.pop)
 
     def _counted(self, loaded: Loaded) -> Callable[[str, str, str, float], None]:
         from webhook.flights import OTHER
@@ -254,11 +310,6 @@ class Assembly:
             log.write("warning", "nothing learnt from running Pods", problem=str(broke))
         else:
             log.write("info", "learnt from running Pods", pods=learnt.pods, tags=learnt.tags)
-
-    def refresh_credentials(self) -> None:
-        """Read the operator's docker configs again."""
-        if self._credentials is not None:
-            self._credentials.refresh()
 
     def _open_breakers(self) -> dict[str, bool]:
         return self._memories.answers.gates.states()

@@ -262,8 +262,8 @@ def test_what_did_not_go_well_is_said_once_with_its_first_place(shell: Shell) ->
     assert shell.type("check", "pods.yaml", "--offline") == 4
     lines = [line for line in shell.err.splitlines() if line.startswith("pods.yaml:")]
     assert lines == [
-        "pods.yaml:11: Not An Image kept as is (NotAReference): no image name: the path must be lower-case",
-        "pods.yaml:23: localhost:30081/x:1 refused (NamedByHand): target kraken is named by hand (it carries no digest)",
+        "pods.yaml:11: Not An Image kept as is (NotAReference): the path must be lower-case",
+        "pods.yaml:23: localhost:30081/x:1 refused (NamedByHand): target kraken: it carries no digest",
     ]  # fmt: skip
 
 

@@ -246,7 +246,7 @@ def test_a_file_of_fifty_megabytes_is_refused_unread(shell: Shell) -> None:
     assert len(images(shell)) == 1
 
 
-@pytest.mark.parametrize("name", ["nosuch.yaml", "deployment/app"])
+@pytest.mark.parametrize("name", ["nosuch.yaml", "manifests/app", "deployment.yaml"])
 def test_a_file_that_is_not_there_is_named(shell: Shell, name: str) -> None:
     assert check(shell, name) == 2
     assert f"{name}:1:1: cannot be read: No such file or directory" in shell.err
@@ -254,7 +254,8 @@ def test_a_file_that_is_not_there_is_named(shell: Shell, name: str) -> None:
 
 def test_nothing_to_read_is_said(shell: Shell) -> None:
     assert check(shell) == 2
-    assert shell.err == "moorage: name a file or folder, or - for standard input\n"
+    asked = "name files, folders or live objects (KIND/NAME), - for standard input, or give -A, -n or -l"
+    assert shell.err == f"moorage: {asked}\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
@@ -437,6 +438,7 @@ def test_no_shape_of_a_manifest_is_a_fault_of_ours(kind: tuple[str, str], value:
     document = {**value, "apiVersion": kind[0], "kind": kind[1]}
     for one in read(json.dumps(document)):
         if isinstance(one, Found):
+            assert one.document is not None
             # Every image that was found can be replaced where it stands.
             wanted = {one.at + slot.pointer: "r.io/x:1" for slot in one.subject.slots}
             assert len(splice(one.document, wanted)) == len(one.subject.slots)

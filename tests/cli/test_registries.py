@@ -174,8 +174,7 @@ def test_what_failed_is_told_with_place_registry_and_reason(shell: Shell, regist
     assert shell.type("check", "pods.yaml") == 3
     image = f"{registry.host}/{PATH}:nosuch"
     assert shell.err.splitlines()[0] == (
-        f"pods.yaml:1: {image} kept as is (AbsentOrDenied): "
-        f"digest resolution: {image} not found, or not for these credentials (and 2 more)"
+        f"pods.yaml:1: {image} kept as is, not resolved (AbsentOrDenied): not found, or not yours (and 2 more)"
     )
 
 

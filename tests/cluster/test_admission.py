@@ -85,7 +85,7 @@ def test_kubectl_shows_the_warning_of_a_registry_that_is_down(
     upstream.stop()
     image = upstream.image("team/app", "stable")
     told = namespace.kubectl("run", "app", f"--image={image}")
-    assert f"Warning: moorage: app: {image} kept as is (Unavailable)" in told
+    assert f"Warning: moorage: app: {image} kept as is, not resolved (Unavailable)" in told
     assert images_of(namespace.get("Pod", "app")) == [image]
 
 

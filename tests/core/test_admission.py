@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import jsonpatch
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide, known, pod
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
 from webhook.core.annotation import IMAGES
-from webhook.core.ask import Failed
+from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed
 from webhook.core.plan import guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
@@ -178,6 +179,25 @@ def test_only_new_ephemeral_containers_are_changed_and_metadata_is_not() -> None
     assert result == expected
 
 
+def test_a_second_round_of_ephemeral_containers_is_told_nothing_new() -> None:
+    old = pod(TAG)
+    new = copy.deepcopy(old)
+    new["spec"]["ephemeralContainers"] = [{"name": "one", "image": TAG}]
+    once = patched(new, answer(review(new, operation="UPDATE", sub="ephemeralcontainers", old=old)))
+    again = answer(review(once, operation="UPDATE", sub="ephemeralcontainers", old=old))
+    assert again == {"uid": "0b4a", "allowed": True}
+
+
+@pytest.mark.parametrize("old", [None, {}, {"spec": {"containers": []}}])
+def test_only_ephemeral_containers_are_changed_even_when_the_old_object_does_not_tell(old: Any) -> None:
+    new = pod(TAG)
+    new["spec"]["ephemeralContainers"] = [{"name": "one", "image": TAG}]
+    result = patched(copy.deepcopy(new), answer(review(new, operation="UPDATE", sub="ephemeralcontainers", old=old)))
+    assert result["spec"]["containers"] == new["spec"]["containers"]
+    assert result["spec"]["ephemeralContainers"] == [{"name": "one", "image": CACHED}]
+    assert result["metadata"] == new["metadata"]
+
+
 # Idempotence
 
 
@@ -200,6 +220,36 @@ def test_containers_that_others_added_meanwhile_are_done_and_ours_stay() -> None
         "containers/c0",
     }
     assert "patch" not in answer(review(result), at=NOON + 1800)
+
+
+@pytest.mark.parametrize("minutes", [0, 2, 60 * 24])
+@pytest.mark.parametrize("source", ["fresh", "cached", "stale"])
+def test_a_cache_that_was_renewed_in_between_changes_nothing(minutes: int, source: str) -> None:
+    document = pod(TAG, f"registry.example.com/given@{E}")
+    first = answer(review(document))
+    trouble = Reason.UNAVAILABLE if source == "stale" else None
+    later = known(source=source, trouble=trouble)
+    second = answer(review(patched(document, first)), at=NOON + minutes * 60_000, digest=later)
+    assert "patch" not in second
+    assert second["auditAnnotations"] == first["auditAnnotations"]
+
+
+def test_an_upstream_that_fell_silent_in_between_refuses_nothing_that_we_wrote_ourselves() -> None:
+    strict = msgspec.structs.replace(PRIVATE, targets=(msgspec.structs.replace(KRAKEN, guard="refuse"),))
+    document = pod(f"registry.example.com/team/app@{D}", TAG)
+    first = answer(review(document), strict)
+    down = Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "connection refused")
+    second = answer(review(patched(document, first)), strict, at=NOON + 900, digest=down)
+    assert second["allowed"] is True
+    assert "patch" not in second
+    assert second["auditAnnotations"] == first["auditAnnotations"]
+
+
+def test_a_dry_run_gets_the_same_answer() -> None:
+    document = pod(TAG)
+    dry = json.loads(review(document))
+    dry["request"]["dryRun"] = True
+    assert answer(json.dumps(dry).encode()) == answer(review(document))
 
 
 OTHER = Sealer((Secret("z" * 32),))
@@ -229,6 +279,55 @@ def test_a_forged_annotation_does_not_open_the_cache() -> None:
     document = forged(stolen, "registry.example.com/other/secret:1")
     response = answer(review(document), digest=Failed(Reason.ABSENT, "registry.example.com/other/secret"))
     assert any("NamedByHand" in warning for warning in response["warnings"])
+
+
+LISTED = "registry.example.com/team/app"
+"""All that the upstream has."""
+
+
+def upstream(ask: Ask) -> Fact:
+    """Names D for one image and knows of nothing else."""
+    assert isinstance(ask, AskDigest)
+    image = ask.images[0]
+    return known() if image.repository == LISTED and image.digest in {None, D} else Absent("", str(image))
+
+
+FORGED = st.fixed_dictionaries(
+    {
+        "from": st.sampled_from(
+            [TAG, f"{LISTED}@{E}", f"{LISTED}:stable@{E}", "registry.example.com/other:1", "nginx", ""]
+        )
+    },
+    optional={
+        "digest": st.sampled_from([D, E, ""]),
+        "target": st.sampled_from(["kraken", "none"]),
+        "rule": st.sampled_from(["private", "none"]),
+        "source": st.sampled_from(["pin", "fresh", "locked", "given"]),
+        "arm": st.sampled_from(["rewrite", "pin"]),
+    },
+)
+
+
+@given(
+    st.lists(
+        st.sampled_from([TAG, CACHED, f"localhost:30081/team/app@{E}", f"{LISTED}@{E}", f"localhost:30081/other@{D}"])
+    ),
+    st.dictionaries(st.sampled_from(["containers/c0", "containers/c1", "volumes/c0", "x"]), FORGED, max_size=3),
+    st.integers(-100_000, 100_000),
+    st.text(max_size=4),
+)
+@settings(max_examples=300, deadline=None)
+def test_who_writes_the_annotation_by_hand_gains_nothing(
+    images: list[str], entries: dict[str, Any], skew: int, seal: str
+) -> None:
+    text = json.dumps({"images": entries, "time": NOON + skew, "seal": seal})
+    document = pod(*images, annotations={IMAGES: text})
+    result = patched(document, answer(review(document), digest=upstream))
+    for before, after in zip(images, result["spec"]["containers"], strict=True):
+        # Either as it was written, or what the upstream says of the tag now, which any author may have.
+        assert after["image"] in {before, CACHED}
+    names = json.loads(result["metadata"]["annotations"].get(IMAGES, '{"images":{}}'))["images"]
+    assert {entry["digest"] for entry in names.values()} <= {D}
 
 
 def test_an_annotation_that_tells_of_another_image_is_removed_and_the_image_treated_by_itself() -> None:
@@ -296,6 +395,43 @@ def test_more_images_than_can_be_meant_are_left_alone_with_a_reason() -> None:
     response = answer(review(pod(*[TAG] * (MAX_SLOTS + 1))))
     assert (response["allowed"], "patch" in response) == (True, False)
     assert str(MAX_SLOTS) in response["warnings"][0]
+
+
+WARNED: list[tuple[str, Answer]] = [
+    (TAG, Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "it answers 503")),
+    (TAG, Failed(Reason.OUT_OF_TIME, "registry.example.com/team/app", "no answer in time")),
+    (TAG, Absent("registry.example.com", TAG)),
+    ("localhost:30081/team/app:stable", known()),
+    ("https://registry.example.com/app", known()),
+    ("registry.example.com/Team/app:1", known()),
+]
+
+
+@pytest.mark.parametrize(("image", "digest"), WARNED)
+def test_a_warning_names_image_and_reason_once_in_120_characters(image: str, digest: Answer) -> None:
+    (warning,) = answer(review(pod(image)), digest=digest)["warnings"]
+    assert warning.startswith(f"moorage: c0: {image} ")
+    assert warning.count(image) == 1
+    assert len(warning) <= 120
+
+
+def test_more_warnings_than_people_read_are_counted_instead() -> None:
+    warnings = answer(review(pod(*[f"Registry.example.com/Bad/{number}" for number in range(30)])))["warnings"]
+    assert len(warnings) == 10
+    assert warnings[-1] == "moorage: 21 more images; the log names them all"
+
+
+def test_a_warning_holds_nothing_that_a_header_cannot_hold() -> None:
+    document = pod("x")
+    document["spec"]["containers"][0] |= {"name": "a\r\nb", "image": "registry.example.com/\x00\u2028x" + "y" * 5000}
+    (warning,) = answer(review(document))["warnings"]
+    assert warning.isprintable()
+    assert len(warning) <= 240
+
+
+@pytest.mark.parametrize("word", ["pods/status", "nodes", "x" * 100, 'a"\n'])
+def test_what_is_not_for_us_is_counted_under_one_name(word: str) -> None:
+    assert decode(review(pod(TAG), resource=word)).resource == "other"
 
 
 def test_a_name_that_is_no_reference_is_untouched_with_a_warning() -> None:
@@ -370,6 +506,21 @@ def without_images(document: dict[str, Any]) -> dict[str, Any]:
         ("timeout=", 4.0),
         ("timeout=soon", 4.0),
         ("timeout=-3s", 4.0),
+        ("timeout=+3s", 4.0),
+        ("timeout=2.5s", 2.0),
+        ("timeout=.9s", 0.4),
+        ("timeout=1m0s", 4.0),
+        ("timeout=0", 0.1),
+        ("timeout=2000000us", 1.5),
+        ("timeout=3s1", 4.0),
+        ("timeout=1s2", 4.0),
+        ("timeout=3 s", 4.0),
+        ("timeout=NaN", 4.0),
+        ("timeout=1e9s", 4.0),
+        ("timeout=\u0663s", 4.0),
+        ("Timeout=1s", 4.0),
+        ("timeout=x&timeout=2s", 1.5),
+        ("&&=&timeout", 4.0),
         ("timeout=" + "9" * 400 + "s", 4.0),
     ],
 )

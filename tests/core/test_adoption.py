@@ -51,7 +51,9 @@ def pod(
     annotations = {}
     if said:
         subject = Subject("Pod", "shop", name, "web", Audience("shop"), (), owner=Owner("ReplicaSet", "web", "uid-1"))
-        annotations["moorage.dev/images"] = images_written({"containers/c0": Entry(TAG, said, source="pin")}, subject, by, NOON)
+        annotations["moorage.dev/images"] = images_written(
+            {"containers/c0": Entry(TAG, said, source="pin")}, subject, by, NOON
+        )
     seen = Seen(name, NOON, True, annotations, {"containers/c0": image}, {"containers/c0": running})
     return msgspec.structs.replace(seen, **more)
 

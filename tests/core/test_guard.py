@@ -65,6 +65,8 @@ def judged(image: str, rule: Rule, *, skip: str = "false", **answers: Answer) ->
 def test_verdict(image: str, guard: str, answers: dict[str, Any], action: Action, reason: Reason) -> None:
     decision = judged(image, guarded(guard), **answers)
     assert (decision.action, decision.reason, decision.to) == (action, reason, "")
+    if reason is Reason.NAMED_BY_HAND or (reason is Reason.PLACED and guard != "off"):
+        assert decision.digest == image.partition("@")[2]
 
 
 def test_the_upstream_is_asked_for_the_digest_that_the_pod_names() -> None:

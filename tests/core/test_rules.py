@@ -76,6 +76,7 @@ def test_the_first_match_wins_also_between_literal_hosts_and_patterns() -> None:
     assert first(rules, "r.io/a") == "any"
     assert first(list(reversed(rules)), "r.io/team/a") == "late"
     assert first(rules[:1], "x.io/a") is None
+    assert first(rules, "x.io/a") == "any"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,9 @@ def test_the_login_of_docker_opens_a_registry_with_passwords(
     digest = password_registry.push_image("team/app", "stable")
     configure(shell, password_registry.host, "plainHTTP: true, allowLoopback: true")
     assert shell.type("check", "app.yaml") == 3
-    assert f"app.yaml:9: {password_registry.host}/team/app:stable kept as is (AbsentOrDenied)" in shell.err
+    assert (
+        f"app.yaml:9: {password_registry.host}/team/app:stable kept as is, not resolved (AbsentOrDenied)" in shell.err
+    )
 
     shell.write("home/.docker/config.json", json.dumps({"auths": {password_registry.host: {"auth": LOGIN}}}))
     assert shell.type("check", "app.yaml", "-o", "images") == 0
@@ -154,4 +156,4 @@ def test_a_registry_that_is_gone_is_named_and_ends_with_3(own_registry: real.Rea
     assert shell.type("check", "app.yaml", "-o", "json") == 3
     image = json.loads(shell.out)["objects"][0]["images"][0]
     assert (image["action"], image["reason"], image["to"]) == ("failed", "Unavailable", None)
-    assert f"{own_registry.host}/team/app:stable kept as is (Unavailable)" in shell.err
+    assert f"{own_registry.host}/team/app:stable kept as is, not resolved (Unavailable)" in shell.err

@@ -6,7 +6,7 @@ What it says of real objects is checked on a real control plane (tests/cluster).
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,34 +15,49 @@ from webhook.kube import Answer, ListBroke
 
 
 class FakeApi:
-    """Objects by path. `trouble` is said instead of any answer, `hold` keeps answers back until it is set."""
+    """Objects by path. `trouble` is said instead of any answer, `forbidden` are resources that this user may not read;
+    `hold` keeps answers back until it is set; `admit` answers dry runs, as other webhooks and policies would have it."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
         self.trouble: Answer | None = None
+        self.forbidden: set[str] = set()
         self.hold: asyncio.Event | None = None
+        self.admit: Callable[[dict[str, Any]], Answer] = _admitted
         self._version = 0
 
     async def get(
         self, path: str, *, deadline: float, accept: str = "application/json", query: Mapping[str, str] | None = None
     ) -> Answer:
         self.asked.append(path)
-        trouble = await self._trouble(deadline)
+        trouble = await self._trouble(deadline, path)
         if trouble is not None:
             return trouble
         if path in self.objects:
             return Answer(200, json.dumps(self.objects[path]).encode())
         if path.rpartition("/")[2] == "pods":
-            return Answer(200, json.dumps({"items": self._selected(path, query or {})}).encode())
-        return Answer(404, b'{"kind":"Status","code":404}')
+            found = self._selected(path, query or {})
+            return Answer(200, json.dumps({"items": found[: int((query or {}).get("limit", "500"))]}).encode())
+        return _status(404, f'{_resource(path)} "{path.rpartition("/")[2]}" not found')
 
-    async def send(self, method: str, path: str, body: Any, *, deadline: float, **_more: Any) -> Answer:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        *,
+        deadline: float,
+        query: Mapping[str, str] | None = None,
+        **_more: Any,
+    ) -> Answer:
         """POST into a folder, PUT of a version that is still there, merge patches, DELETE."""
         self.asked.append(f"{method} {path}")
-        trouble = await self._trouble(deadline)
+        trouble = await self._trouble(deadline, path)
         if trouble is not None:
             return trouble
+        if (query or {}).get("dryRun") == "All":
+            return self.admit(json.loads(json.dumps(body)))
         place = path if method != "POST" else f"{path}/{_name(body['metadata'], self._version)}"
         there = self.objects.get(place)
         if (there is None) is not (method == "POST"):
@@ -68,17 +83,19 @@ class FakeApi:
     async def pages(
         self, path: str, *, deadline: float, query: Mapping[str, str] | None = None, **_more: Any
     ) -> AsyncIterator[list[msgspec.Raw]]:
-        """A list in pages of two."""
+        """A list in pages of two, whose items do not say what they are."""
         self.asked.append(path)
-        trouble = await self._trouble(deadline)
+        trouble = await self._trouble(deadline, path)
         if trouble is not None:
             raise ListBroke(path, trouble)
-        kind = path.rpartition("/")[2]
-        every = [one for place, one in sorted(self.objects.items()) if place.split("/")[-2] == kind]
+        every = [
+            {key: value for key, value in one.items() if key not in {"apiVersion", "kind"}}
+            for one in self._selected(path, query or {})
+        ]
         for start in range(0, len(every), 2):
             yield [msgspec.Raw(json.dumps(one).encode()) for one in every[start : start + 2]]
 
-    async def _trouble(self, deadline: float) -> Answer | None:
+    async def _trouble(self, deadline: float, path: str) -> Answer | None:
         try:
             async with asyncio.timeout_at(deadline):
                 await asyncio.sleep(0)
@@ -86,13 +103,43 @@ class FakeApi:
                     await self.hold.wait()
         except TimeoutError:
             return Answer(0, trouble="the API server did not answer in time")
+        resource = _resource(path)
+        if resource in self.forbidden:
+            return _status(403, f'{resource} is forbidden: User "reader" cannot read resource "{resource}"')
         return self.trouble
 
     def _selected(self, folder: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """The objects of a folder: of one namespace, or of all."""
+        group, _, kind = folder.rpartition("/")
+        inside = "/namespaces/" in folder
+        every = [
+            one
+            for path, one in sorted(self.objects.items())
+            if (path.startswith(f"{folder}/") if inside else path.startswith(group) and path.split("/")[-2] == kind)
+        ]
         wanted = dict(part.split("=") for part in query.get("labelSelector", "").split(",") if part)
-        every = [one for path, one in sorted(self.objects.items()) if path.startswith(f"{folder}/")]
-        fitting = [one for one in every if wanted.items() <= one["metadata"].get("labels", {}).items()]
-        return fitting[: int(query.get("limit", "500"))]
+        if not wanted:
+            return every
+        return [one for one in every if wanted.items() <= one["metadata"].get("labels", {}).items()]
+
+
+def _admitted(pod: dict[str, Any]) -> Answer:
+    """As it is."""
+    name = {"name": f"{pod['metadata']['generateName']}x2x4z"}
+    return Answer(201, json.dumps({**pod, "metadata": {**pod["metadata"], **name}}).encode())
+
+
+def _status(code: int, message: str) -> Answer:
+    return Answer(code, json.dumps({"kind": "Status", "apiVersion": "v1", "code": code, "message": message}).encode())
+
+
+def _resource(path: str) -> str:
+    """The resource of a path, as the API server names it: `deployments.apps`."""
+    parts = path.split("/")[1:]
+    group = parts[1] if parts[0] == "apis" and len(parts) > 1 else ""
+    rest = parts[3:] if group else parts[2:]
+    rest = rest[2:] if rest[:1] == ["namespaces"] and len(rest) > 2 else rest
+    return ".".join(part for part in (*rest[:1], group) if part)
 
 
 def _name(metadata: Mapping[str, Any], number: int) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import io
 import json
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,23 +20,37 @@ from webhook.tls import Pair, self_signed, utc_now
 
 
 class Echo:
-    """Decides nothing: answers a review with its uid, at once, or when `release` is set where the uid says so."""
+    """Decides nothing: answers a review with its uid, at once, or when `release` is set where the uid says so. A uid can
+    also ask for a fault, or for a long answer."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
         self.waiting = asyncio.Event()
+        self.gone = asyncio.Event()
         self.now: list[str] = []
+        self.sizes: list[int] = []
+        self.deadlines: list[float] = []
 
     def answer_now(self, body: bytes) -> bytes | Waiting:
         uid = decode(body).uid
         self.now.append(uid)
-        if uid.startswith("wait"):
+        self.sizes.append(len(body))
+        if uid.startswith("fault now"):
+            raise RuntimeError("canary of a fault")
+        if uid.startswith(("wait", "fault later")):
             return Waiting(decode(body), 0.0, [], [])
-        return json.dumps({"uid": uid}).encode()
+        return json.dumps({"uid": uid, "more": "x" * 100_000 if uid.startswith("long") else ""}).encode()
 
     async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
+        self.deadlines.append(deadline)
         self.waiting.set()
-        await self.release.wait()
+        if waiting.review.uid.startswith("fault later"):
+            raise RuntimeError("canary of a fault")
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.gone.set()
+            raise
         return json.dumps({"uid": waiting.review.uid}).encode()
 
 
@@ -51,12 +66,37 @@ class Running(msgspec.Struct):
     ca: bytes
     task: asyncio.Task[None]
     log: io.StringIO
+    noise: list[dict[str, Any]]
+    """What reached the loop's exception handler. Must be empty at the end."""
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """The log lines of one event."""
+        self.telemetry.log.flush()
+        return [line for line in map(json.loads, self.log.getvalue().splitlines()) if line["event"] == event]
+
+    def count(self, name: str) -> float:
+        """The value of a metric without labels."""
+        text, _ = self.telemetry.exposition()
+        return float(next(line for line in text.decode().splitlines() if line.startswith(f"{name} ")).split()[1])
 
     async def connect(self) -> "Connection":
         """A TLS connection to the admission port."""
         context = ssl.create_default_context(cadata=self.ca.decode())
         reader, writer = await asyncio.open_connection(*self.admission, ssl=context, server_hostname="localhost")
         return Connection(reader, writer)
+
+
+class Faults:
+    """Gives each fault the next id."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._count = 0
+
+    def told(self, uid: str, error: BaseException) -> str:
+        self._count += 1
+        self._telemetry.bug(f"id-{self._count}", uid, error)
+        return f"id-{self._count}"
 
 
 class Connection:
@@ -79,6 +119,13 @@ class Connection:
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
         return status, headers, body
 
+    async def rest(self) -> bytes:
+        """All that comes until the other side ends it."""
+        try:
+            return await self.reader.read()
+        except (ConnectionError, ssl.SSLError):
+            return b""
+
     async def is_closed(self) -> bool:
         """Whether the other side ended it: waits for that."""
         try:
@@ -93,17 +140,37 @@ class Connection:
 
 @asynccontextmanager
 async def serving(
-    *, lane: bool = True, drain: float = 0.0, in_flight: int = 64, pair: Pair | None = None, **more: Any
+    *,
+    lane: bool = True,
+    drain: float = 0.0,
+    in_flight: int = 64,
+    pair: Pair | None = None,
+    client_ca: str = "",
+    wall: Callable[[], float] = time.time,
+    **more: Any,
 ) -> AsyncIterator[Running]:
     """A server on free ports of loopback."""
     made, ca = self_signed("localhost", now=utc_now())
     engine = Echo()
     log = io.StringIO()
     telemetry = Telemetry(Log(log))
-    desk = Desk(engine, budget=4.0, in_flight=in_flight, shed=telemetry.shed, **more)
+    faults = Faults(telemetry)
+    desk = Desk(engine, budget=4.0, in_flight=in_flight, shed=telemetry.shed, fault=faults.told, **more)
     free = Listen("127.0.0.1", 0)
-    server = Server(desk, telemetry, pair or made, listen=free, ops_listen=free, drain=drain, lane=lane)
+    server = Server(
+        desk,
+        telemetry,
+        pair or made,
+        listen=free,
+        ops_listen=free,
+        drain=drain,
+        client_ca=client_ca,
+        lane=lane,
+        wall=wall,
+    )
     lines: asyncio.Queue[str] = asyncio.Queue()
+    noise: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: noise.append(told))
     task = asyncio.create_task(server.run(ready=lines.put_nowait))
     getting = asyncio.create_task(lines.get())
     await asyncio.wait({task, getting}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,13 +179,13 @@ async def serving(
         await task
     addresses = json.loads(getting.result())["listening"]
     try:
-        yield Running(
-            server, desk, engine, telemetry, _place(addresses["admission"]), _place(addresses["ops"]), ca, task, log
-        )
+        admission_place, ops_place = _place(addresses["admission"]), _place(addresses["ops"])
+        yield Running(server, desk, engine, telemetry, admission_place, ops_place, ca, task, log, noise)
     finally:
         engine.release.set()
         server.stop()
         await task
+    assert noise == []
 
 
 def _place(url: str) -> tuple[str, int]:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +12,11 @@ import msgspec
 from webhook import wiring
 from webhook.adopter import Adopter, Report, survey, told
 from webhook.cli import common
+from webhook.cli.cluster import connect
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
-from webhook.kube import Kube, ListBroke, NoCluster
+from webhook.kube import Kube, ListBroke
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
@@ -42,7 +44,7 @@ class Wanted(msgspec.Struct, frozen=True):
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Look, print, write, and give the exit code."""
     loaded = common.load(chosen)
-    kube = connect(wanted)
+    kube = connect(wanted.kubeconfig, wanted.context)
     try:
         if wanted.watch:
             raise NotImplementedError
@@ -56,27 +58,19 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
 
 
-def connect(wanted: Wanted) -> Kube:
-    """The cluster.
-
-    Raises:
-        Stop: there is none.
-    """
-    inside = wanted.kubeconfig is None and wanted.context is None and wiring.IN_CLUSTER in os.environ
-    try:
-        return Kube.connect(wanted.kubeconfig, context=wanted.context, in_cluster=inside)
-    except NoCluster as none:
-        raise Stop(Exit.USAGE, str(none)) from None
-
-
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
     sealer = wiring.sealer_from(wanted.seal_key_file)
-    async with wiring.laptop(
-        loaded,
-        environ=os.environ,
-        docker_config=chosen.docker_config,
-        warn=common.say_registry_warning,
-    ) as laptop:
+    cluster = wiring.Cluster(kube, sealer)
+    async with (
+        aclosing(cluster),
+        wiring.laptop(
+            loaded,
+            environ=os.environ,
+            docker_config=chosen.docker_config,
+            warn=common.say_registry_warning,
+            cluster=cluster,
+        ) as laptop,
+    ):
         adopter = Adopter(
             kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
         )

@@ -41,14 +41,18 @@ class Asking(msgspec.Struct):
 
 
 @asynccontextmanager
-async def asking(loaded: "Loaded", chosen: "Choices", *, offline: bool) -> AsyncIterator[Asking]:
-    """The engine for as long as the block lasts.
+async def asking(
+    loaded: "Loaded", chosen: "Choices", *, offline: bool, cluster: wiring.Cluster | None = None
+) -> AsyncIterator[Asking]:
+    """The engine for as long as the block lasts; with a cluster, whose pins and siblings count.
 
     Raises:
         Stop: the logins that the user named cannot be read.
     """
+    if cluster is None and loaded.rules.needs_cluster:
+        common.say(f"warning: {loaded.rules.needs_cluster}")
     if offline:
-        yield Asking(wiring.offline(loaded))
+        yield Asking(wiring.offline(loaded, cluster=cluster))
         return
     from webhook.credentials.docker_config import NoDockerConfig
 
@@ -64,6 +68,7 @@ async def asking(loaded: "Loaded", chosen: "Choices", *, offline: bool) -> Async
             docker_config=chosen.docker_config,
             observe=observe,
             warn=common.say_registry_warning,
+            cluster=cluster,
         ) as laptop:
             yield Asking(laptop, sent)
     except NoDockerConfig as bad:

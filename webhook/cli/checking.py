@@ -2,30 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from webhook.cli import common
-from webhook.cli.asking import Asking, asking
+from webhook.cli.asking import Asking, Sent, asking
 from webhook.cli.check import Form
+from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms import Checked, Result, results_of, summary, traces, warnings
-from webhook.cli.manifests import Found, Passed, Source, objects, sources
-from webhook.cli.progress import Bar
+from webhook.cli.manifests import Found, Input, Withheld, objects, sources
+from webhook.cli.progress import Bar, done_with_bar
 from webhook.core.decision import Action
+from webhook.core.plan import left_alone
 from webhook.core.reason import Reason
+from webhook.core.subject import TEMPLATES
+from webhook.core.workload import KINDS, Resource, are_objects, guessed
 from webhook.document import BadDocument, collector_paused
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
-
-AT_ONCE = 64
-GLANCE = 0.2
-"""Seconds between two looks at how far the work is."""
-UNKNOWN = "not known here: pull secrets (your logins stand in), labels of namespaces, pins, health of targets"
 
 _TROUBLED = frozenset({Action.FAILED, Action.REFUSED})
 
@@ -33,34 +33,21 @@ _TROUBLED = frozenset({Action.FAILED, Action.REFUSED})
 class Wanted(msgspec.Struct, frozen=True):
     """What was asked for, besides the options that every command has."""
 
-    paths: tuple[str, ...]
+    words: tuple[str, ...]
+    files: tuple[str, ...]
     kustomizations: tuple[Path, ...]
     recurse: bool
+    everywhere: bool
+    selector: str
     form: Form
     lock: Path | None
     exit_code: bool
-    namespace: str
+    namespace: str | None
     offline: bool
     verbose: bool
-
-
-class Input(msgspec.Struct, frozen=True):
-    """One input, read: objects to decide on, documents that are broken, and those that are not ours to decide on."""
-
-    source: Source
-    found: list[Found]
-    broken: list[BadDocument]
-    passed: list[Passed]
-
-    def take(self, one: Found | Passed | BadDocument) -> None:
-        """Put one where it belongs."""
-        match one:
-            case Found():
-                self.found.append(one)
-            case Passed():
-                self.passed.append(one)
-            case BadDocument():
-                self.broken.append(one)
+    from_cluster: bool
+    server: bool
+    place: common.Place
 
 
 class Heard:
@@ -69,10 +56,10 @@ class Heard:
     No Struct, because asyncio prints what its main task gave to a message that nobody reads: seconds, for thousands.
     """
 
-    def __init__(self, checked: list[Checked], asked: Asking) -> None:
+    def __init__(self, checked: list[Checked], sent: list[Sent], problems: tuple[str, ...]) -> None:
         self.checked = checked
-        self.sent = asked.sent
-        self.problems = asked.problems
+        self.sent = sent
+        self.problems = problems
 
     @property
     def results(self) -> list[Result]:
@@ -80,79 +67,163 @@ class Heard:
         return results_of(self.checked)
 
 
+class Call:
+    """One call: what was asked for, with what it turned out to need."""
+
+    def __init__(self, wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded | None") -> None:
+        self.wanted = wanted
+        self.chosen = chosen
+        self.reach = reach
+        self.loaded = loaded
+        self.templates: Mapping[str, str] = loaded.rules.templates if loaded is not None else TEMPLATES
+        self.is_live = self._is_live()
+        if wanted.server and wanted.offline:
+            raise Stop(Exit.USAGE, "--server asks the cluster, which asks registries: it cannot be --offline")
+
+    @property
+    def asks_cluster(self) -> bool:
+        """Whether a cluster is asked for anything."""
+        return self.is_live or self.wanted.from_cluster or self.wanted.server
+
+    @property
+    def namespace(self) -> str:
+        """Of what names none itself."""
+        return self.wanted.namespace or (self.reach.namespace if self.asks_cluster else "default")
+
+    @property
+    def kinds(self) -> tuple[Resource, ...]:
+        """The kinds that words may name."""
+        return (*KINDS, *guessed(self.templates))
+
+    def _is_live(self) -> bool:
+        wanted = self.wanted
+        from_files = bool(wanted.files or wanted.kustomizations)
+        if wanted.words:
+            # A file that is there goes before a kind of its name.
+            is_file = wanted.words[0] == "-" or Path(wanted.words[0]).exists()
+            is_named = wanted.everywhere or bool(wanted.selector) or are_objects(wanted.words, self.kinds)
+            is_live = not is_file and is_named
+            from_files = from_files or not is_live
+        else:
+            is_live = wanted.namespace is not None and not from_files
+        if from_files and (is_live or wanted.everywhere or wanted.selector):
+            raise Stop(Exit.USAGE, "files and live objects are two things: check them in two calls")
+        return is_live or wanted.everywhere or bool(wanted.selector)
+
+
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Check everything and give the exit code: several apply, the highest wins."""
     # What is read is kept to the end; the collector would walk it again and again: half of the time for thousands.
-    with collector_paused():
-        return _run(wanted, chosen)
+    with collector_paused(), Reach(wanted.place) as reach, _configured(wanted, chosen, reach) as loaded:
+        return _run(Call(wanted, chosen, reach, loaded))
 
 
-def _run(wanted: Wanted, chosen: common.Choices) -> Exit:
+@contextmanager
+def _configured(wanted: Wanted, chosen: common.Choices, reach: Reach) -> Iterator["Loaded | None"]:
+    """The configuration; None where the cluster decides and there is none here."""
+    with_lock = wanted.lock is None
+    if wanted.server and not wanted.from_cluster:
+        yield common.load(chosen, with_lock=with_lock, is_needed=False)
+    else:
+        with configured(reach, chosen, from_cluster=wanted.from_cluster, with_lock=with_lock) as loaded:
+            yield loaded
+
+
+def _run(call: Call) -> Exit:
     started = time.monotonic()
-    loaded = common.load(chosen, with_lock=wanted.lock is None)
-    inputs = _read_all(wanted, loaded)
-    heard = asyncio.run(_decide(inputs, loaded, chosen, offline=wanted.offline))
-    text, torn = _printed(wanted.form, heard.checked)
+    wanted = call.wanted
+    inputs = _live_inputs(call) if call.is_live else _read_all(call)
+    heard = asyncio.run(_decide(inputs, call))
+    text, torn = _printed(wanted, heard.checked)
     broken = [*(bad for one in inputs for bad in one.broken), *torn]
     if wanted.lock is not None:
         _write_lock(wanted.lock, heard.results, is_whole=not broken)
     common.put(text)
-    _tell(wanted, heard, broken)
+    _tell(call, heard, broken)
     if wanted.verbose:
-        _tell_more(loaded, inputs, heard)
+        _tell_more(call, inputs, heard)
     _summarise(heard.results, sum(len(one.passed) for one in inputs), time.monotonic() - started)
     code = _code(heard.results, changes=wanted.exit_code or wanted.form is Form.DIFF)
-    return max(code, Exit.USAGE if broken else Exit.FINE)
+    return max([code, *(_code_of(bad) for bad in broken)])
 
 
-def _read_all(wanted: Wanted, loaded: "Loaded") -> list[Input]:
+def _read_all(call: Call) -> list[Input]:
     inputs: list[Input] = []
     count = 0
+    wanted = call.wanted
     with Bar("reading") as bar:
-        for source in sources(wanted.paths, wanted.kustomizations, recurse=wanted.recurse):
+        for source in sources((*wanted.words, *wanted.files), wanted.kustomizations, recurse=wanted.recurse):
             inputs.append(Input(source, [], [], []))
-            for one in objects(source, namespace=wanted.namespace, templates=loaded.rules.templates):
+            for one in objects(source, namespace=call.namespace, templates=call.templates):
                 inputs[-1].take(one)
                 count += 1
                 bar.show(count)
+    if wanted.from_cluster:
+        from webhook.cli.living import with_twins
+
+        with_twins(call.reach.kube, inputs, call.templates)
     return inputs
 
 
-async def _decide(inputs: Sequence[Input], loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> Heard:
-    async with asking(loaded, chosen, offline=offline) as asked:
-        found = [one for each in inputs for one in each.found]
-        results = iter(await _decide_all(found, asked, chosen.timeout))
-        checked = [Checked(one.source, [next(results) for _ in one.found], one.broken) for one in inputs]
-        return Heard(checked, asked)
+def _live_inputs(call: Call) -> list[Input]:
+    from webhook.cli import living
+
+    wanted = call.wanted
+    named = living.wanted(wanted.words, call.templates, selector=wanted.selector, everywhere=wanted.everywhere)
+    namespace = "" if wanted.everywhere else call.namespace
+    inputs = living.inputs(living.look(call.reach.kube, named, call.templates, namespace, wanted.selector))
+    if not inputs:
+        common.say(f"No resources found in {namespace} namespace." if namespace else "No resources found.")
+    return inputs
+
+
+async def _decide(inputs: Sequence[Input], call: Call) -> Heard:
+    found = [one for each in inputs for one in each.found]
+    loaded, wanted = call.loaded, call.wanted
+    if wanted.server or loaded is None:
+        from webhook.cli.dryrunning import answers
+
+        heard = await answers(found, call.reach.kube, call.templates, call.chosen.timeout)
+        return Heard(_checked(inputs, heard), [], ())
+    cluster = call.reach.cluster if call.is_live or wanted.from_cluster else None
+    async with asking(loaded, call.chosen, offline=wanted.offline, cluster=cluster) as asked:
+        results = await _decide_all(found, asked, call.chosen.timeout)
+        return Heard(_checked(inputs, results), asked.sent, asked.problems)
+
+
+def _checked(inputs: Sequence[Input], results: Sequence[Result | Withheld]) -> list[Checked]:
+    """Each input with its results, which come in the order of the inputs; what was withheld is broken."""
+    coming = iter(results)
+    checked: list[Checked] = []
+    for one in inputs:
+        own = [next(coming) for _ in one.found]
+        one.broken.extend(result for result in own if isinstance(result, Withheld))
+        good = [result for result in own if isinstance(result, Result)]
+        checked.append(Checked(one.source, good, one.broken))
+    return checked
 
 
 async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> list[Result]:
     """All objects under one engine; what was asked since the start counts for all, so each image is asked for once."""
-    places = asyncio.Semaphore(AT_ONCE)
     engine, since = asked.laptop.engine, asked.laptop.started
 
     async def decide(one: Found) -> Result:
-        async with places:
-            deadline = asyncio.get_running_loop().time() + within
-            decisions = await engine.decide(one.subject, deadline=deadline, since=since, may_change=one.may_change)
-        return Result(one, decisions)
+        if one.unseen:
+            return Result(one, left_alone(one.subject, one.unseen))
+        deadline = asyncio.get_running_loop().time() + within
+        return Result(one, await engine.decide(one.subject, deadline=deadline, since=since, may_change=one.may_change))
 
-    tasks = [asyncio.ensure_future(decide(one)) for one in found]
-    with Bar("checking", len(tasks)) as bar:
-        # Drawn also while nothing comes in.
-        while waiting := [task for task in tasks if not task.done()]:
-            await asyncio.wait(waiting, timeout=GLANCE)
-            bar.show(len(tasks) - len(waiting))
-    return [task.result() for task in tasks]
+    return await done_with_bar("checking", map(decide, found))
 
 
-def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
+def _printed(wanted: Wanted, checked: Sequence[Checked]) -> tuple[str, list[BadDocument]]:
     """The text for standard output, and the documents that cannot be written in this form."""
-    match form:
+    match form := wanted.form:
         case Form.TABLE | Form.WIDE:
             from webhook.cli.forms import plain
 
-            return plain.table(results_of(checked), wide=form is Form.WIDE), []
+            table = plain.table(results_of(checked), wide=form is Form.WIDE, namespaces=wanted.everywhere)
+            return table, []
         case Form.JSON | Form.PATCH | Form.IMAGES:
             from webhook.cli.forms import machine
 
@@ -169,8 +240,9 @@ def _printed(form: Form, checked: Sequence[Checked]) -> tuple[str, list[BadDocum
             return forms[form](checked), []
 
 
-def _tell(wanted: Wanted, heard: Heard, broken: Iterable[BadDocument]) -> None:
+def _tell(call: Call, heard: Heard, broken: Iterable[BadDocument]) -> None:
     """What a person has to know: what is broken, what did not go well, and what could not be known."""
+    wanted = call.wanted
     for bad in broken:
         common.say(common.printable(str(bad)))
     for warning in warnings(heard.results):
@@ -178,13 +250,19 @@ def _tell(wanted: Wanted, heard: Heard, broken: Iterable[BadDocument]) -> None:
     if wanted.verbose or any(one.action in _TROUBLED for result in heard.results for one in result.decisions):
         for problem in heard.problems:
             common.say(f"warning: {common.printable(problem)}")
-    if heard.results:
-        common.say(f"offline, no digest was asked for; {UNKNOWN}" if wanted.offline else UNKNOWN)
+    if heard.results and not wanted.server:
+        unknown = common.unknown(knows_pins=call.is_live or wanted.from_cluster)
+        common.say(f"offline, no digest was asked for; {unknown}" if wanted.offline else unknown)
+        if (call.is_live or wanted.from_cluster) and not call.reach.knows_seals:
+            common.say(common.HINTS)
 
 
-def _tell_more(loaded: "Loaded", inputs: Sequence[Input], heard: Heard) -> None:
+def _tell_more(call: Call, inputs: Sequence[Input], heard: Heard) -> None:
     """What helps to find out why."""
-    common.say(f"configuration: {loaded.path or '--rule'}")
+    if call.loaded is not None:
+        common.say(f"configuration: {call.loaded.path or '--rule'}")
+    if call.asks_cluster:
+        common.say(f"cluster: {call.reach.kube.host}")
     for one in inputs:
         for passed in one.passed:
             common.say(f"{passed.source}:{passed.line}: {common.printable(passed.kind) or 'no kind'}: passed over")
@@ -227,9 +305,14 @@ def _number(count: int, noun: str) -> str:
 
 
 def _code(results: Sequence[Result], *, changes: bool) -> Exit:
-    actions = {one.action for result in results for one in result.decisions}
+    decisions = [one for result in results for one in result.decisions]
+    actions = {one.action for one in decisions}
     if Action.REFUSED in actions:
         return Exit.REFUSED
-    if Action.FAILED in actions:
+    if Action.FAILED in actions or any(note[0] is Reason.CLUSTER_NOT_ASKED for one in decisions for note in one.trace):
         return Exit.UNASKED
     return Exit.CHANGES if changes and any(result.changes for result in results) else Exit.FINE
+
+
+def _code_of(bad: BadDocument) -> Exit:
+    return Exit.UNASKED if isinstance(bad, Withheld) and not bad.was_asked else Exit.USAGE

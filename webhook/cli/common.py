@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TextIO, overload
 
 import typer
 
@@ -49,11 +49,54 @@ DockerConfig = Annotated[
 Kubeconfig = Annotated[
     Path | None,
     typer.Option(
-        "--kubeconfig", metavar="FILE", help="The cluster (else that of this Pod, $KUBECONFIG, ~/.kube/config)."
+        "--kubeconfig", metavar="FILE", help="The cluster (else $KUBECONFIG, ~/.kube/config, or the one of this Pod)."
+    ),
+]
+FromCluster = Annotated[
+    bool,
+    typer.Option(
+        "--from-cluster", help="The configuration and variables that are installed in the cluster, instead of a file."
+    ),
+]
+SealKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--seal-key-file",
+        metavar="FILE",
+        help="Keys that the webhook's replicas share: whose pins need no confirmation.",
+    ),
+]
+HomeNamespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        metavar="NAME",
+        help="Namespace of what names none itself (else that of the kubeconfig's context, where a cluster is asked, or default).",
     ),
 ]
 Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="A context of the kubeconfig.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say why, and what was sent, on stderr.")]
+
+
+HINTS: Final = (
+    "without --seal-key-file every pin and sibling is a hint, which the registry has to confirm to your logins"
+)
+"""What is said where a cluster's pins are looked at."""
+
+
+def unknown(*, knows_pins: bool) -> str:
+    """What this machine cannot know."""
+    pins = "" if knows_pins else "pins, "
+    return f"not known here: pull secrets (your logins stand in), labels of namespaces, {pins}health of targets"
+
+
+class Place(NamedTuple):
+    """Which cluster, and what is known of its seals."""
+
+    kubeconfig: Path | None
+    context: str | None
+    seal_key_file: Path | None
 
 
 class Choices(NamedTuple):
@@ -109,8 +152,12 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     return read
 
 
-def load(chosen: Choices, *, with_lock: bool = True) -> "Loaded":
-    """The configuration; its warnings go to stderr.
+@overload
+def load(chosen: Choices, *, with_lock: bool = True) -> "Loaded": ...
+@overload
+def load(chosen: Choices, *, with_lock: bool = True, is_needed: bool) -> "Loaded | None": ...
+def load(chosen: Choices, *, with_lock: bool = True, is_needed: bool = True) -> "Loaded | None":
+    """The configuration; its warnings go to stderr. None where there is none and it is not needed.
 
     Raises:
         Stop: with every mistake in it.
@@ -123,6 +170,8 @@ def load(chosen: Choices, *, with_lock: bool = True) -> "Loaded":
             chosen.config, environ=os.environ, rules=chosen.rules, variables=chosen.variables, with_lock=with_lock
         )
     except NoConfiguration as none:
+        if not is_needed:
+            return None
         raise Stop(Exit.USAGE, str(none)) from None
     except BadConfiguration as bad:
         # Each line begins with its place, as compilers have it, so that editors and programs find the way.

@@ -8,6 +8,7 @@ import msgspec
 
 from webhook.cli import common
 from webhook.cli.asking import Sent, asking
+from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Note, Reason, sentence
@@ -15,6 +16,7 @@ from webhook.core.subject import Subject, subjects_of
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
+    from webhook.live import Live
 
 _RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
 _TARGETS: Final = frozenset(
@@ -36,53 +38,112 @@ class Wanted(msgspec.Struct, frozen=True):
     image: str
     container: str
     labels: dict[str, str]
-    namespace: str
+    namespace: str | None
+    owner: str
     offline: bool
     verbose: bool
     as_json: bool
+    from_cluster: bool
+    place: common.Place
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """A decision, what was sent for it, how long that took, and what is wrong with logins."""
+    """A decision, what was sent for it, how long that took, and what is wrong with logins; how the image stands in a live
+    rollout, where one was named."""
 
     decision: Decision
     sent: list[Sent]
     milliseconds: float
     problems: tuple[str, ...]
+    rollout: dict[str, Any] | None = None
 
 
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Explain, print, and give the exit code."""
-    loaded = common.load(chosen)
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "explained", "labels": wanted.labels},
-        "spec": {"containers": [{"name": wanted.container, "image": wanted.image}]},
-    }
-    ((_, _, subject),) = subjects_of(pod, namespace=wanted.namespace)
+    with Reach(wanted.place) as reach, configured(reach, chosen, from_cluster=wanted.from_cluster) as loaded:
+        return _run(wanted, chosen, reach, loaded)
+
+
+def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded") -> Exit:
+    needs_cluster = wanted.from_cluster or bool(wanted.owner)
+    namespace = wanted.namespace or (reach.namespace if needs_cluster else "default")
+    live = _owner(wanted, reach, namespace, loaded)
+    subject = _subject(wanted, namespace, live)
     if not subject.slots:
         common.say(f"moorage: {wanted.image!r} names no image")
         return Exit.USAGE
-    explained = asyncio.run(_explain(subject, loaded, chosen, offline=wanted.offline))
+    explained = asyncio.run(
+        _explain(subject, live, loaded, chosen, reach, in_cluster=needs_cluster, offline=wanted.offline)
+    )
     told = _told(explained, subject, loaded)
     common.put(common.pretty(told) if wanted.as_json else _text(told))
     action = explained.decision.action
     if wanted.verbose or action in {Action.REFUSED, Action.FAILED}:
         for problem in explained.problems:
             common.say(f"warning: {problem}")
+    if live is not None and not reach.knows_seals:
+        common.say(common.HINTS)
     if wanted.verbose:
         common.say(f"configuration: {loaded.path or '--rule'}")
-    return {Action.REFUSED: Exit.REFUSED, Action.FAILED: Exit.UNASKED}.get(action, Exit.FINE)
+    return _code(explained)
 
 
-async def _explain(subject: Subject, loaded: "Loaded", chosen: common.Choices, *, offline: bool) -> Explained:
-    async with asking(loaded, chosen, offline=offline) as asked:
+def _owner(wanted: Wanted, reach: Reach, namespace: str, loaded: "Loaded") -> "Live | None":
+    if not wanted.owner:
+        return None
+    from webhook.cli.rollout import find
+
+    return find(reach, wanted.owner, namespace, loaded.rules.templates)
+
+
+def _subject(wanted: Wanted, namespace: str, live: "Live | None") -> Subject:
+    """A Pod with this image; one of the next Pods of a workload, where that is named."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "explained", "labels": wanted.labels},
+        "spec": {"containers": [{"name": wanted.container or "app", "image": wanted.image}]},
+    }
+    ((_, _, subject),) = subjects_of(pod, namespace=namespace)
+    if live is None:
+        return subject
+    slots = subject.slots
+    same = next((one for one in live.subject.slots if slots and one.image == slots[0].image), None)
+    if same is not None and not wanted.container:
+        slots = (msgspec.structs.replace(slots[0], container=same.container, field=same.field),)
+    labels = {**live.subject.labels, **wanted.labels}
+    return msgspec.structs.replace(live.subject, slots=slots, labels=labels, annotations=subject.annotations)
+
+
+async def _explain(
+    subject: Subject,
+    live: "Live | None",
+    loaded: "Loaded",
+    chosen: common.Choices,
+    reach: Reach,
+    *,
+    in_cluster: bool,
+    offline: bool,
+) -> Explained:
+    cluster = reach.cluster if in_cluster else None
+    async with asking(loaded, chosen, offline=offline, cluster=cluster) as asked:
         started = time.monotonic()
         deadline = asyncio.get_running_loop().time() + chosen.timeout
         (decision,) = await asked.laptop.engine.decide(subject, deadline=deadline, since=asked.laptop.started)
         milliseconds = round((time.monotonic() - started) * 1000, 1)
-        return Explained(decision, asked.sent, milliseconds, asked.problems)
+        rollout = None
+        if live is not None and subject.slots[0].image is not None:
+            from webhook.cli.rollout import tell
+
+            rollout = await tell(live, subject, asked, loaded, reach, chosen.timeout)
+        return Explained(decision, asked.sent, milliseconds, asked.problems, rollout)
+
+
+def _code(explained: Explained) -> Exit:
+    decision = explained.decision
+    if decision.action is not Action.REFUSED and any(note[0] is Reason.CLUSTER_NOT_ASKED for note in decision.trace):
+        return Exit.UNASKED
+    return {Action.REFUSED: Exit.REFUSED, Action.FAILED: Exit.UNASKED}.get(decision.action, Exit.FINE)
 
 
 def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str, Any]:
@@ -110,6 +171,7 @@ def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str,
         "rules": [sentence(note) for note in rules],
         "targets": [_target(note) for note in rest if note[0] in _TARGETS],
         "trace": [sentence(note) for note in rest],
+        **({"rollout": explained.rollout} if explained.rollout is not None else {}),
     }
 
 
@@ -133,4 +195,8 @@ def _text(told: dict[str, Any]) -> str:
     for title, said in (("rules", told["rules"]), ("requests", requests), ("trace", told["trace"])):
         if said:
             lines += [f"{title}:", *(f"  - {line}" for line in said)]
+    if "rollout" in told:
+        from webhook.cli.rollout import lines as lines_of
+
+        lines += lines_of(told["rollout"])
     return "".join(f"{common.printable(line)}\n" for line in lines)

@@ -44,16 +44,37 @@ class Source(msgspec.Struct):
 
 
 class Found(msgspec.Struct):
-    """One object to decide on. `at` is its pointer in the document, `may_change` is false for a
-    review in which only the guard judges."""
+    """One object to decide on. `at` is its pointer in the document, `manifest` the object itself; `may_change` is false
+    for a review in which only the guard judges.
+
+    A live object stands in no text: it has no document, and its line is 0. `owners` are the ownerReferences of its Pods,
+    `unseen` says why admission never sees them.
+    """
 
     source: str
     line: int
-    document: Document
+    document: Document | None
     at: str
     api_version: str
     subject: Subject
     may_change: bool = True
+    manifest: Mapping[str, Any] = {}
+    owners: tuple[Mapping[str, Any], ...] = ()
+    unseen: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return f"{self.source}:{self.line}" if self.line else f"{self.source} in {self.subject.namespace}"
+
+
+class Withheld(BadDocument):
+    """What a cluster did not give. `was_asked` is false where it did not answer, or not to this user."""
+
+    def __init__(self, place: str, message: str, *, was_asked: bool) -> None:
+        super().__init__(place, 0, 0, message)
+        self.args = (f"{place}: {message}",)
+        self.was_asked = was_asked
 
 
 class Passed(msgspec.Struct, frozen=True):
@@ -64,6 +85,25 @@ class Passed(msgspec.Struct, frozen=True):
     kind: str
 
 
+class Input(msgspec.Struct, frozen=True):
+    """One input, read: objects to decide on, documents that are broken, and those that are not ours to decide on."""
+
+    source: Source
+    found: list[Found]
+    broken: list[BadDocument]
+    passed: list[Passed]
+
+    def take(self, one: Found | Passed | BadDocument) -> None:
+        """Put one where it belongs."""
+        match one:
+            case Found():
+                self.found.append(one)
+            case Passed():
+                self.passed.append(one)
+            case BadDocument():
+                self.broken.append(one)
+
+
 def sources(paths: Sequence[str], kustomizations: Sequence[Path], *, recurse: bool) -> Iterator[Source]:
     """All inputs in the order given, each once; what cannot be read is told, and the others still come.
 
@@ -71,7 +111,9 @@ def sources(paths: Sequence[str], kustomizations: Sequence[Path], *, recurse: bo
         Stop: there is nothing to read, or no program that builds kustomizations.
     """
     if not paths and not kustomizations:
-        raise Stop(Exit.USAGE, "name a file or folder, or - for standard input")
+        raise Stop(
+            Exit.USAGE, "name files, folders or live objects (KIND/NAME), - for standard input, or give -A, -n or -l"
+        )
     seen: set[str] = set()
     for path in dict.fromkeys(paths):
         for source in (_stdin(),) if path == "-" else _files(path, recurse=recurse):
@@ -202,7 +244,8 @@ def _object(
     line = document.spot(at).line
     if subject is None:
         return Passed(document.file, line, str(manifest.get("kind") or ""))
-    return Found(document.file, line, document, at, str(manifest.get("apiVersion") or ""), subject)
+    version = str(manifest.get("apiVersion") or "")
+    return Found(document.file, line, document, at, version, subject, manifest=manifest)
 
 
 def _wanted(said: str) -> str:
@@ -226,4 +269,5 @@ def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found | Pas
         yield Passed(document.file, document.line, f"AdmissionReview of {review.operation} {review.resource}")
         return
     at = "/request/object"
-    yield Found(document.file, document.spot(at).line, document, at, "v1", review.subject, review.may_change)
+    line, manifest = document.spot(at).line, value["request"]["object"]
+    yield Found(document.file, line, document, at, "v1", review.subject, review.may_change, manifest)

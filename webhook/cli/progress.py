@@ -1,8 +1,10 @@
 """A bar for work that takes long: on standard error, when that is a terminal, and not before a second is over."""
 
+import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Coroutine, Iterable
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -11,6 +13,11 @@ if TYPE_CHECKING:
 
 LONG: Final = 1.0
 """Seconds after which it is drawn."""
+GLANCE: Final = 0.2
+"""Seconds between two looks at how far the work is."""
+AT_ONCE: Final = 64
+
+Outcome = TypeVar("Outcome")
 
 
 class Bar:
@@ -43,3 +50,20 @@ class Bar:
             self._drawn = Progress(*columns, console=Console(stderr=True), transient=True)
             self._drawn.add_task(self._title, total=self._total, completed=done)
             self._drawn.start()
+
+
+async def done_with_bar(title: str, work: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    """What each piece of work comes to, in order; so many at once, with a bar over them."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(piece: Coroutine[Any, Any, Outcome]) -> Outcome:
+        async with places:
+            return await piece
+
+    tasks = [asyncio.ensure_future(one(piece)) for piece in work]
+    with Bar(title, len(tasks)) as bar:
+        # Drawn also while nothing comes in.
+        while waiting := [task for task in tasks if not task.done()]:
+            await asyncio.wait(waiting, timeout=GLANCE)
+            bar.show(len(tasks) - len(waiting))
+    return [task.result() for task in tasks]

@@ -74,6 +74,7 @@ def serve(
     import uvloop
 
     from webhook.config import BadConfiguration, NoConfiguration
+    from webhook.server import CannotServe
     from webhook.serving import BadOptions, Options, Service
     from webhook.tls import BadCertificate
 
@@ -104,7 +105,7 @@ def serve(
         raise Stop(Exit.USAGE, str(none)) from None
     except BadConfiguration as bad:
         raise Stop(Exit.USAGE, str(bad), has_place=True) from None
-    except (BadOptions, BadCertificate, ValueError) as bad:
+    except (BadOptions, BadCertificate, CannotServe, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None

@@ -7,7 +7,6 @@ are `replace` on image paths that were seen in this very object, and `add` or `r
 import re
 from binascii import b2a_base64
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -15,31 +14,42 @@ import msgspec
 from webhook.core.annotation import IMAGES, NOTHING, entries, read, say_the_same
 from webhook.core.annotation import written as images_written
 from webhook.core.decision import Action, Decision
+from webhook.core.memo import Memo
 from webhook.core.pins import fits, written
-from webhook.core.reason import Reason, sentence
+from webhook.core.reason import UNRESOLVED, Note, Reason, sentence
 from webhook.core.revision import KINDS, Kind
 from webhook.core.rollout import Event, Rollout, Stored
 from webhook.core.rollout import read as read_rollout
 from webhook.core.seal import Sealer
-from webhook.core.subject import Metadata, OwnerReference, Pod, PodSpec, Slot, Subject, pod_slots, subject_of_pod
+from webhook.core.subject import Metadata, Pod, Slot, Subject, pod_slots, subject_of_pod
 
 MAX_BODY: Final = 7 * 1024 * 1024
 """Bytes: etcd's 3 MiB for the object, twice for the old one, and room (controller-runtime has the same cap)."""
 MAX_SLOTS: Final = 256
+MAX_NAME: Final = 253
+"""Characters of a namespace or a container's name: the API server refuses longer ones, but only after us."""
+OTHER: Final = "other"
+"""The resource of every review that is not for us; callers can send any word, and metrics must stay few."""
 MIRROR: Final = "kubernetes.io/config.mirror"
 ROUNDING: Final = 0.5
 """Seconds off `?timeout=`: the API server rounds what is left up to whole seconds."""
 
 MAX_KNOWN: Final = 32 * 1024
-"""Bytes of a review that is worth remembering, and with KNOWN what a flood of reviews can fill memory with."""
-KNOWN: Final = 512
+"""Bytes of a review that is worth remembering."""
+KNOWN: Final = 4 * 1024 * 1024
+"""Bytes of all reviews that are remembered. The worst ones take 13 times their bytes in memory (measured)."""
+_LEAST_SIZE = 2048
+"""Bytes that remembering the smallest review takes all the same."""
 
 _MAX_WARNINGS = 10
 _MAX_WARNING = 240
 _POINTER_OF_IMAGES = "/metadata/annotations/" + IMAGES.replace("/", "~1")
-_DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?)+", re.ASCII)
-_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
-_UNIT_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)?", re.ASCII)
+# Go's time.ParseDuration, and a bare number of seconds. Each part ends with its unit, so that there is one way only to
+# read a text: whoever reaches the port can send one.
+_DURATION = re.compile(r"(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|ms|s|m|h))+|[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_PART = re.compile(r"([0-9.]+)([a-z]*)", re.ASCII)
+_UNIT = {"ns": 1e-9, "us": 1e-6, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_MAX_DURATION = 32
 
 
 class BadReview(ValueError):
@@ -85,7 +95,8 @@ class Review(msgspec.Struct, frozen=True, gc=False):
 
     `subject` is None when the object is not ours to touch; `untouched` then says why in a word and a sentence.
     `may_change` is false where only the guard judges; `may_annotate` where metadata is mutable. `rollout` is there when
-    the object is a revision, which is only pinned.
+    the object is a revision, which is only pinned. `size` in bytes is what it weighs in memory, 0 when it is not worth
+    remembering.
     """
 
     uid: str
@@ -97,6 +108,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     may_change: bool = True
     may_annotate: bool = True
     rollout: Rollout | None = None
+    size: int = 0
 
 
 class _RevisionRequest(msgspec.Struct, rename="camel"):
@@ -131,7 +143,7 @@ def decode(body: bytes, milliseconds: int = 0) -> Review:
     request = review.request
     is_pod = request.resource.resource == "pods"
     if is_pod and request.operation == "CREATE" and len(body) <= MAX_KNOWN and request.object is not None:
-        return _known(request, request.object)
+        return _again(request, request.object, len(body))
     kind = KINDS.get(request.resource.resource)
     if kind is not None and kind.group == request.resource.group and not request.sub_resource:
         return _revision_review(body, request, kind, milliseconds)
@@ -154,10 +166,16 @@ def _revision_review(body: bytes, request: _Request, kind: Kind, milliseconds: i
     return Review(uid, resource, operation, namespace, subject, rollout=rollout)
 
 
-def _known(request: _Request, pod: Pod) -> Review:
-    """The Pods of one rollout differ in their uid alone: for the rest of them the Subject is there already."""
+_known: Final[Memo[object, Review]] = Memo(KNOWN)
+
+
+def _again(request: _Request, pod: Pod, size: int) -> Review:
+    """The Pods of one rollout differ in their uid alone: for the rest of them the Subject is there already.
+
+    What a review of a Pod's creation is made of is the key; its `size` in bytes is what remembering it weighs.
+    """
     metadata = pod.metadata or _NO_METADATA
-    same = _created(
+    key = (
         request.resource,
         request.sub_resource,
         request.namespace,
@@ -169,6 +187,11 @@ def _known(request: _Request, pod: Pod) -> Review:
         tuple(metadata.labels.items()) if metadata.labels else (),
         tuple(metadata.annotations.items()) if metadata.annotations else (),
     )
+    same = _known.get(key)
+    if same is None:
+        same = msgspec.structs.replace(_review_of(request), size=size + _LEAST_SIZE)
+        _known.keep(key, same, same.size)
+        return same
     return Review(
         request.uid,
         same.resource,
@@ -178,35 +201,28 @@ def _known(request: _Request, pod: Pod) -> Review:
         same.untouched,
         same.may_change,
         same.may_annotate,
+        size=same.size,
     )
 
 
-@lru_cache(KNOWN)
-def _created(
-    resource: _Resource,
-    sub_resource: str,
-    namespace: str,
-    spec: PodSpec | None,
-    is_bare: bool,  # noqa: FBT001 - a memo's key has no names
-    name: str | None,
-    generate_name: str | None,
-    owners: tuple[OwnerReference, ...] | None,
-    labels: tuple[tuple[str, str], ...],
-    annotations: tuple[tuple[str, str], ...],
-) -> Review:
-    metadata = None if is_bare else Metadata(name, generate_name, None, dict(labels), dict(annotations), owners)
-    return _review_of(_Request("", resource, sub_resource, namespace, "CREATE", Pod(metadata, spec)))
+def decode_envelope(body: bytes, why: str = "") -> Review:
+    """As much of a review as it takes to answer it, for one that shall be left as it is; `why` is told to its author.
 
-
-def _unreadable(body: bytes, wrong: Exception) -> Review:
+    Raises:
+        BadReview: no JSON, no AdmissionReview of v1, or no uid to answer to.
+    """
     try:
         outer = _outer.decode(body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise BadReview("the body is not an AdmissionReview in JSON with a request.uid") from None
     if outer.kind != "AdmissionReview" or outer.api_version != "admission.k8s.io/v1" or not outer.request.uid:
         raise BadReview("not an AdmissionReview of admission.k8s.io/v1 with a request.uid")
+    return Review(outer.request.uid, OTHER, "", "", None, why)
+
+
+def _unreadable(body: bytes, wrong: Exception) -> Review:
     where = str(wrong).rpartition(" - at ")[2].strip("`") if " - at " in str(wrong) else "the object"
-    return Review(outer.request.uid, "", "", "", None, f"{where[:80]} has an unexpected shape")
+    return decode_envelope(body, f"{where[:80]} has an unexpected shape")
 
 
 def _review_of(request: _Request) -> Review:
@@ -215,14 +231,17 @@ def _review_of(request: _Request) -> Review:
     )
     uid, operation, namespace = request.uid, request.operation, request.namespace
     pod = request.object
-    served = request.resource.group == "" and (resource, operation) in _SERVED
-    if not served or pod is None or pod.spec is None:
+    if request.resource.group != "" or resource not in _RESOURCES:
+        return Review(uid, OTHER, operation, namespace, None)
+    if (resource, operation) not in _SERVED or pod is None or pod.spec is None:
         return Review(uid, resource, operation, namespace, None)
     subject = subject_of_pod(pod, namespace)
     if MIRROR in subject.annotations:
         return Review(uid, resource, operation, namespace, None)
     if len(subject.slots) > MAX_SLOTS:
         return Review(uid, resource, operation, namespace, None, f"it names more than {MAX_SLOTS} images")
+    if len(namespace) > MAX_NAME or any(len(slot.container) > MAX_NAME for slot in subject.slots):
+        return Review(uid, resource, operation, "", None, f"a name in it has more than {MAX_NAME} characters")
     if operation == "CREATE":
         # Without metadata there is no place for an annotation, and a patch that does not apply rejects the Pod.
         return Review(uid, resource, operation, namespace, subject, may_annotate=pod.metadata is not None)
@@ -230,11 +249,18 @@ def _review_of(request: _Request) -> Review:
         before = _pod.decode(request.old_object) if bytes(request.old_object) != b"null" else Pod()
     except (msgspec.MsgspecError, RecursionError):
         return Review(uid, resource, operation, namespace, None, "request.oldObject has an unexpected shape")
-    subject = msgspec.structs.replace(subject, slots=_changed(subject.slots, before))
-    return Review(uid, resource, operation, namespace, subject, "", resource == "pods/ephemeralcontainers", False)
+    changed = _changed(subject.slots, before)
+    if resource == "pods":
+        return Review(uid, resource, operation, namespace, msgspec.structs.replace(subject, slots=changed), "", False)
+    # A patch of anything else would be thrown away there, or would refuse the request.
+    changed = tuple(slot for slot in changed if slot.field == "ephemeralContainers")
+    return Review(
+        uid, resource, operation, namespace, msgspec.structs.replace(subject, slots=changed), may_annotate=False
+    )
 
 
 _SERVED = frozenset({("pods", "CREATE"), ("pods", "UPDATE"), ("pods/ephemeralcontainers", "UPDATE")})
+_RESOURCES = frozenset({resource for resource, _ in _SERVED})
 
 
 def _changed(slots: Sequence[Slot], before: Pod) -> tuple[Slot, ...]:
@@ -253,6 +279,11 @@ def untouched(review: Review, warning: str = "") -> bytes:
     return answer_to(review.uid, _rest(b"", warnings, {}, ""))
 
 
+def fault_warning(identity: str) -> str:
+    """What is told of a fault of ours, with the id that leads to its log line."""
+    return f"moorage: internal error {identity}: admitted unchanged; the log has the same id"
+
+
 def encode(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> bytes:
     """The answer for these decisions, one for each slot of the review's subject, in order."""
     return answer_to(review.uid, encode_rest(review, decisions, sealer, milliseconds))
@@ -261,7 +292,7 @@ def encode(review: Review, decisions: Sequence[Decision], sealer: Sealer, millis
 def encode_rest(review: Review, decisions: Sequence[Decision], sealer: Sealer, milliseconds: int) -> bytes:
     """The answer but for the uid, the same for every review of an equal subject."""
     refused = [one for one in decisions if one.action is Action.REFUSED]
-    warnings = list(dict.fromkeys(filter(None, map(warning_of, decisions))))[:_MAX_WARNINGS]
+    warnings = warnings_of(decisions)
     if review.rollout is not None:
         warnings += _keel_warnings(review.rollout, decisions)
     if refused:
@@ -350,26 +381,62 @@ def _rest(patch: bytes, warnings: list[str], audit: dict[str, str], refusal: str
 
 
 def _audit(decisions: Iterable[Decision]) -> dict[str, str]:
-    """Image and result only: a reinvocation must give the same value, or the API server drops it with a log line."""
-    told = {one.slot.text: one.to or one.action.value for one in decisions if one.rule}
+    """Image and result only: a reinvocation must give the same value, or the API server drops it with a log line.
+
+    So what is in its place already is not told again: without an annotation nobody knows what it was before.
+    """
+    told = {
+        one.slot.text: one.to or one.action.value for one in decisions if one.rule and one.reason is not Reason.PLACED
+    }
     return {"images": _encode(told).decode()} if told else {}
 
 
 _WARNS = frozenset({Reason.NOT_A_REFERENCE, Reason.NAMED_BY_HAND, Reason.STALE, Reason.TAG_MOVED})
 
 
+def warnings_of(decisions: Iterable[Decision]) -> list[str]:
+    """What the person who creates the Pod should read. The API server cuts when all of it passes 4,096 characters."""
+    every = list(dict.fromkeys(filter(None, map(warning_of, decisions))))
+    if len(every) > _MAX_WARNINGS:
+        every[_MAX_WARNINGS - 1 :] = [f"moorage: {len(every) - _MAX_WARNINGS + 1} more images; the log names them all"]
+    return every
+
+
 def warning_of(decision: Decision) -> str:
-    """What the person who creates the Pod should read; empty when all is well."""
+    """One sentence about one image, in 120 characters where its name leaves room; empty when all is well."""
     if decision.reason not in _WARNS and decision.action not in {Action.FAILED, Action.REFUSED}:
         return ""
     slot = decision.slot
     act = "recorded" if decision.action is Action.RECORDED else "written"
     result = f"{act} by its last known digest" if decision.reason is Reason.STALE else "refused"
     if decision.action in {Action.FAILED, Action.UNCHANGED}:
-        result = "kept as is"
-    said = next((sentence(note) for note in reversed(decision.trace) if note[0] is decision.reason), "")
+        result = "kept as is, not resolved" if decision.action is Action.FAILED else "kept as is"
     text = f"moorage: {slot.container}: {slot.text} {result} ({decision.reason.value})"
-    return f"{text}: {said}"[:_MAX_WARNING] if said else text[:_MAX_WARNING]
+    note = next((note for note in reversed(decision.trace) if note[0] is decision.reason), None)
+    said = _detail(note, decision) if note is not None else ""
+    whole = f"{text}: {said}"[:_MAX_WARNING] if said else text[:_MAX_WARNING]
+    # The API server throws a warning away that holds what cannot stand in a header.
+    return whole if whole.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in whole)
+
+
+def _detail(note: Note, decision: Decision) -> str:
+    """What a note says beyond the reason and the name that the warning holds already."""
+    match note:
+        case (Reason.NOT_A_REFERENCE, why):
+            return str(why)
+        case (Reason.NAMED_BY_HAND, target, why):
+            return f"target {target}: {why}"
+        case (Reason.ABSENT, _):
+            return "not found, or not yours"
+        case (reason, _, detail) if reason in UNRESOLVED:
+            return str(detail)
+        case _:
+            said = sentence(note).removeprefix(f"{note[0]}: ")
+    image = decision.slot.image
+    for name in (str(image), image.repository) if image is not None else ():
+        if said.startswith(name):
+            return said.removeprefix(name).lstrip(":, ")
+    return said
 
 
 def _keel_warnings(rollout: Rollout, decisions: Sequence[Decision]) -> list[str]:
@@ -394,7 +461,7 @@ def seconds_allowed(query: str, budget: float) -> float:
     """
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name == "timeout" and _DURATION.fullmatch(value):
-            asked = sum(float(number) * _UNIT[unit] for number, unit in _UNIT_PART.findall(value))
+        if name == "timeout" and len(value) <= _MAX_DURATION and _DURATION.fullmatch(value):
+            asked = sum(float(number) * _UNIT[unit] for number, unit in _PART.findall(value))
             return max(0.1, min(budget, asked - ROUNDING))
     return budget

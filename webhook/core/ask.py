@@ -1,5 +1,6 @@
 """What the ladder may want to know, and what it may hear."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -7,6 +8,12 @@ import msgspec
 from webhook.core.reason import Reason, Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience, Owner
+
+
+class AskNamespace(msgspec.Struct, frozen=True, gc=False):
+    """Which labels does this namespace carry?"""
+
+    name: str
 
 
 class AskPin(msgspec.Struct, frozen=True, gc=False):
@@ -61,7 +68,7 @@ class AskHeld(msgspec.Struct, frozen=True, gc=False):
     scheme: str = "https"
 
 
-Ask = AskPin | AskSibling | AskDigest | AskStanding | AskHeld
+Ask = AskNamespace | AskPin | AskSibling | AskDigest | AskStanding | AskHeld
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
@@ -85,6 +92,12 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     is_hint: bool = False
     notes: Trace = ()
     at: int = 0
+
+
+class Labels(msgspec.Struct, frozen=True):
+    """What a namespace carries."""
+
+    labels: Mapping[str, str]
 
 
 class Passed(msgspec.Struct, frozen=True, gc=False):
@@ -120,7 +133,7 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
     retry_after: float | None = None
 
 
-Fact = Known | Passed | Absent | NotAsked | Failed
+Fact = Known | Labels | Passed | Absent | NotAsked | Failed
 
 
 def alike(one: Fact, other: Fact) -> bool:

@@ -168,7 +168,8 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
         passed_over = Reason.OUTSIDE_PERCENT
         notes.append((Reason.OUTSIDE_PERCENT, step.subject.workload, step.rule.percent))
     for target in step.rule.targets if step.arm != "pin" else ():
-        if target.asks_no_password and not proof and target.paths.matches(step.image.path):
+        proven = proof or _is_sealed(step, target, image)
+        if target.asks_no_password and not proven and target.paths.matches(step.image.path):
             refusal = yield from _prove(step, image)
             proof = refusal is None
             if refusal is not None:
@@ -185,6 +186,13 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
         passed_over = outcome[0]
         notes.append(outcome)
     return _stay(step, image, found, passed_over, tuple(notes))
+
+
+def _is_sealed(step: Settle, target: Target, image: Reference) -> bool:
+    """Whether our own seal of a moment ago shows that this digest was sent there already: a second round of the same
+    admission must not come out otherwise because the upstream fell silent in between."""
+    prior = step.prior
+    return prior is not None and prior.target == target.name and prior.digest == image.digest
 
 
 def _stay(

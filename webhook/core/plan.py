@@ -56,6 +56,12 @@ def guard_only(subject: Subject, rules: RuleSet) -> tuple[Step, ...]:
     return tuple([_guard_or(slot, subject, rules, Reason.NOT_SERVED) for slot in subject.slots])
 
 
+def left_alone(subject: Subject, why: str) -> tuple[Decision, ...]:
+    """The decisions for what admission never sees."""
+    note = (Reason.NOT_SERVED, why)
+    return tuple([Decision(slot, Action.UNCHANGED, Reason.NOT_SERVED, trace=(note,)) for slot in subject.slots])
+
+
 def arm_of(rule: Rule, subject: Subject) -> str:
     """`rewrite` or `pin`: which share of the workloads this one belongs to; empty where the rule has no share.
 

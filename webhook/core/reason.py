@@ -47,6 +47,8 @@ class Reason(StrEnum):
     ANNOTATIONS_FULL = "AnnotationsFull"
     # The guard of targets.
     NAMED_BY_HAND = "NamedByHand"
+    # The cluster's own answer.
+    DRY_RUN = "DryRun"
     # Ourselves.
     INTERNAL_ERROR = "InternalError"
     # Lines of a trace only.
@@ -100,6 +102,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.KEEL_DIFFERS: "`keel.sh/digest` on the workload names another digest than the upstream, which was asked twice.",
     Reason.ANNOTATIONS_FULL: "The object's annotations are nearly as large as the API server allows: nothing was added.",
     Reason.NAMED_BY_HAND: "A target is named by hand, and it is not what Moorage would have written.",
+    Reason.DRY_RUN: "What the API server answers to `check --server`; Moorage's own reason is known only where its annotation or a warning tells it.",
     Reason.INTERNAL_ERROR: "A fault in Moorage: untouched; the id leads to the log.",
     Reason.RULE_MATCHED: "The rule that decides.",
     Reason.RULE_PASSED_OVER: "A rule that does not match, and which of its keys says so.",
@@ -156,6 +159,7 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.PODS_DISAGREE: "{0} runs in {1} Pods",
     Reason.CHILD_OF_INDEX: "{0} is one platform of what the tag names",
     Reason.NAMED_BY_HAND: "target {0} is named by hand ({1})",
+    Reason.DRY_RUN: "the API server says: {0}",
 }
 """Arguments are positional. A Reason without a row prints its arguments after its word."""
 

@@ -25,7 +25,9 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}", re.ASCII)
 _HEX = re.compile(r"[a-f0-9]+", re.ASCII)
 _HOST_ALONE = re.compile(_HOST, re.ASCII)
 _DIGEST_LENGTH = {"sha256": 64, "sha384": 96, "sha512": 128}
-_MAX_TEXT = 4096
+_MAX_TEXT = 1024
+"""More than host (253 and a port), path (255), tag (128) and digest (135) can have together."""
+_REMEMBERED = 320
 _MAX_PORT = 65535
 _MAX_PORT_DIGITS = 16
 
@@ -103,13 +105,20 @@ class Reference(msgspec.Struct, frozen=True, gc=False):
         return Reference(registry, path, self.tag, self.digest)
 
 
-@lru_cache(maxsize=16384)
 def parsed(text: str) -> Reference | BadReference:
-    """`Reference.parse`, remembered, with doubt as a value: Pods name the same few images again and again."""
+    """`Reference.parse`, remembered, with doubt as a value: Pods name the same few images again and again. Not the
+    longest ones, so that nobody can fill memory with them."""
+    return _remembered(text) if len(text) <= _REMEMBERED else _parsed(text)
+
+
+def _parsed(text: str) -> Reference | BadReference:
     try:
         return Reference.parse(text)
     except BadReference as bad:
         return bad.with_traceback(None)
+
+
+_remembered = lru_cache(maxsize=16384)(_parsed)
 
 
 def is_digest(text: str) -> bool:

@@ -70,7 +70,14 @@ class Rule(msgspec.Struct, frozen=True):
         """The image at each registry that is asked for it, in order; those left out where it can have no name."""
         return (image,) if self.upstream == UPSTREAM_ITSELF else places_of(self.upstream, image)
 
-    def failing_key(self, image: Reference, namespace: str, container: str, labels: Mapping[str, str]) -> str | None:
+    def failing_key(
+        self,
+        image: Reference,
+        namespace: str,
+        container: str,
+        labels: Mapping[str, str],
+        namespace_labels: Mapping[str, str] | None = None,
+    ) -> str | None:
         """The first key of the rule, after `images`, that does not fit; None when all do."""
         if not self.tags.matches(image.floating):
             return "tags"
@@ -80,9 +87,12 @@ class Rule(msgspec.Struct, frozen=True):
             return "containers"
         if self.pod_selector and not all(line.holds(labels) for line in self.pod_selector):
             return "podSelector"
-        # Namespace labels are not in a review: without a cluster nobody knows them, and a rule that asks never matches.
         if self.namespace_selector is not None:
-            return "namespaceSelector"
+            # Where nobody knows the labels, a rule that asks for some never matches.
+            known = namespace_labels is not None and all(
+                line.holds(namespace_labels) for line in self.namespace_selector
+            )
+            return None if known else "namespaceSelector"
         return None
 
 
@@ -105,9 +115,18 @@ class RuleSet:
         self._by_host = _by_host(self.rules)
         self._of_any_host = tuple(rule for rule in self.rules if rule.hosts is None)
         self.reads_labels = any(rule.pod_selector for rule in self.rules)
+        self.reads_namespaces = any(rule.namespace_selector is not None for rule in self.rules)
         # Bounded, and per rule set: the few repositories of a cluster come again and again.
         self._candidates = lru_cache(maxsize=8192)(self._find_candidates)
         self._matched = lru_cache(maxsize=8192)(self._match)
+
+    @property
+    def needs_cluster(self) -> str:
+        """What cannot be known without a cluster, in a sentence; empty where nothing is missing."""
+        names = [rule.name for rule in self.rules if rule.namespace_selector is not None]
+        if not names:
+            return ""
+        return f"namespaceSelector of {', '.join(names)}: only a cluster knows the labels of namespaces; never a match here"
 
     def locked_to(self, image: Reference) -> str:
         """The digest that the lock file (`host/path:tag` to digest) gives this name, empty when none or when the image carries one."""
@@ -127,16 +146,21 @@ class RuleSet:
     def first_match(self, subject: Subject, slot: Slot, image: Reference) -> tuple[Rule | None, Trace]:
         """The rule that decides on a slot, and the rules of this image that were tried before it."""
         labels = subject.labels if self.reads_labels else None
-        if labels:
-            return self._match(image, subject.namespace, slot.container, labels)
+        if labels or (self.reads_namespaces and subject.namespace_labels is not None):
+            return self._match(image, subject.namespace, slot.container, labels or NO_LABELS, subject.namespace_labels)
         return self._matched(image, subject.namespace, slot.container)
 
     def _match(
-        self, image: Reference, namespace: str, container: str, labels: Mapping[str, str] = NO_LABELS
+        self,
+        image: Reference,
+        namespace: str,
+        container: str,
+        labels: Mapping[str, str] = NO_LABELS,
+        namespace_labels: Mapping[str, str] | None = None,
     ) -> tuple[Rule | None, Trace]:
         tried: list[Note] = []
         for rule in self.candidates(image):
-            failing = rule.failing_key(image, namespace, container, labels)
+            failing = rule.failing_key(image, namespace, container, labels, namespace_labels)
             if failing is None:
                 return rule, (*tried, (Reason.RULE_MATCHED, rule.name))
             tried.append((Reason.RULE_PASSED_OVER, rule.name, failing))
@@ -147,7 +171,7 @@ class RuleSet:
         lines: list[Note] = []
         for rule in self.rules:
             failing = (
-                rule.failing_key(image, subject.namespace, slot.container, subject.labels)
+                rule.failing_key(image, subject.namespace, slot.container, subject.labels, subject.namespace_labels)
                 if rule.images.matches(image.repository)
                 else "images"
             )

@@ -18,6 +18,12 @@ class Sealer:
         self._secrets = keys
         self._keys = tuple(key.reveal().encode() for key in keys)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sealer) and other._keys == self._keys
+
+    def __hash__(self) -> int:
+        return hash(self._keys)
+
     def newest(self) -> "Sealer":
         """With the key alone that signs."""
         return self if len(self._secrets) == 1 else Sealer(self._secrets[:1])

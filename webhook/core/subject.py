@@ -79,7 +79,7 @@ class Audience(msgspec.Struct, frozen=True, gc=False):
 
 class Subject(msgspec.Struct, frozen=True, gc=False):
     """What a decision is about. `workload` is the owner's name without its template hash, so that a Deployment, its
-    ReplicaSets and its Pods share it."""
+    ReplicaSets and its Pods share it. `namespace_labels` is None where nobody knows them."""
 
     kind: str
     namespace: str
@@ -91,11 +91,12 @@ class Subject(msgspec.Struct, frozen=True, gc=False):
     annotations: Mapping[str, str] = {}
     owner: Owner | None = None
     is_revision: bool = False
+    namespace_labels: Mapping[str, str] | None = None
 
     @property
     def opted_out(self) -> bool:
-        """Whether the Pod itself asks to be left alone."""
-        return self.annotations.get(SKIP) == "true" or self.labels.get(SKIP) == "true"
+        """Whether the Pod or its namespace asks to be left alone."""
+        return "true" in (self.annotations.get(SKIP), self.labels.get(SKIP), (self.namespace_labels or {}).get(SKIP))
 
 
 class Container(msgspec.Struct, frozen=True, gc=False):
@@ -302,15 +303,31 @@ def subject_of(
     Raises:
         BadObject: a known kind whose template has the wrong shape.
     """
-    kind, group = str(document.get("kind", "")), str(document.get("apiVersion", "")).rpartition("/")[0]
-    pointer = templates.get(f"{kind}.{group}" if group else kind)
+    pointer = _pointer_of(document, templates)
+    kind = str(document.get("kind", ""))
     return None if pointer is None else _subject_of_template(document, kind, pointer, namespace)
 
 
-def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, namespace: str) -> Subject:
+def template_in(document: Mapping[str, Any], templates: Mapping[str, str] = TEMPLATES) -> Any:
+    """The Pod template of an object, or the Pod itself; None for kinds without a known one, or where it is missing."""
+    pointer = _pointer_of(document, templates)
+    return None if pointer is None else _at(document, pointer)
+
+
+def _pointer_of(document: Mapping[str, Any], templates: Mapping[str, str]) -> str | None:
+    kind, group = str(document.get("kind", "")), str(document.get("apiVersion", "")).rpartition("/")[0]
+    return templates.get(f"{kind}.{group}" if group else kind)
+
+
+def _at(document: Mapping[str, Any], pointer: str) -> Any:
     found: Any = document
     for part in pointer.split("/")[1:]:
         found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _subject_of_template(document: Mapping[str, Any], kind: str, pointer: str, namespace: str) -> Subject:
+    found = _at(document, pointer)
     metadata = _read(document.get("metadata") or {}, Metadata, kind, "/metadata")
     template = _read(found or {}, Pod, kind, pointer)
     inner = template.metadata or Metadata()

@@ -93,7 +93,8 @@ class Credentials:
     """Puts together the candidates for an image from the sources of its registry, in their order.
 
     `key` is random and lives as long as the process; `providers` answer for the kinds pod, ecr, acr and gar: a kind
-    without a provider contributes nothing. A source counts only where it is granted, per namespace and path.
+    without a provider contributes nothing. A source counts only where it is granted, per namespace and path. `files`
+    outlive a reload, so that one which is half written then still gives what it held before.
     """
 
     def __init__(
@@ -103,12 +104,19 @@ class Credentials:
         key: bytes,
         providers: Mapping[str, Provider] | None = None,
         entries: int = 10_000,
+        files: dict[str, OperatorFile] | None = None,
     ) -> None:
         self._registries = registries
         # Most repositories of a registry share their candidates.
         self._seal = lru_cache(maxsize=1024)(lambda ordered: candidates(ordered, key))
         self._providers = dict(providers or {})
-        self._files = {path: OperatorFile(Path(path)) for path in _files(registries)}
+        known = files if files is not None else {}
+        for path in _files(registries):
+            if path in known:
+                known[path].refresh()
+            else:
+                known[path] = OperatorFile(Path(path))
+        self._files = {path: known[path] for path in _files(registries)}
         self._entries = entries
         self._settled: dict[tuple[str, str, str], Candidates] = {}
 

@@ -8,15 +8,17 @@ import msgspec
 from webhook.cli.manifests import Found, Source
 from webhook.core.admission import warning_of
 from webhook.core.decision import Action, Decision
-from webhook.core.reason import sentence
+from webhook.core.reason import Reason, sentence
 from webhook.document import BadDocument
 
 
 class Result(msgspec.Struct):
-    """One object with its decisions, one for each slot of its subject."""
+    """One object with its decisions, one for each slot of its subject. `said` is what the API server itself warns of, None
+    where it was not asked."""
 
     found: Found
     decisions: tuple[Decision, ...]
+    said: list[str] | None = None
 
     @property
     def allowed(self) -> bool:
@@ -31,6 +33,8 @@ class Result(msgspec.Struct):
     @property
     def warnings(self) -> list[str]:
         """What its author would read at admission, each once."""
+        if self.said is not None:
+            return list(dict.fromkeys(self.said))
         return list(dict.fromkeys(filter(None, map(warning_of, self.decisions))))
 
     @property
@@ -40,11 +44,13 @@ class Result(msgspec.Struct):
         return [(slot.pointer, one.to) for slot, one in slots if one.to and one.to != slot.text]
 
     def place(self, decision: Decision) -> str:
-        """File and line of an image, as people and editors write it."""
-        return f"{self.found.source}:{self.line_of(decision)}"
+        """File and line of an image, as people and editors write it; of a live object its name."""
+        return f"{self.found.source}:{self.line_of(decision)}" if self.found.line else self.found.place
 
     def line_of(self, decision: Decision) -> int:
-        """The line of the file on which the image stands."""
+        """The line of the file on which the image stands; 0 where it stands in none."""
+        if self.found.document is None:
+            return 0
         return self.found.document.spot(self.found.at + decision.slot.pointer).line
 
 
@@ -76,9 +82,14 @@ def warnings(results: Sequence[Result]) -> Iterator[str]:
     """What did not go well, each once, where it was met first and how often again."""
     places: dict[str, list[str]] = {}
     for result in results:
-        for one in result.decisions:
+        for said in result.said or ():
+            places.setdefault(said, []).append(result.found.place)
+        for one in result.decisions if result.said is None else ():
             if said := warning_of(one).removeprefix(f"moorage: {one.slot.container}: "):
                 places.setdefault(said, []).append(result.place(one))
+            for note in one.trace:
+                if note[0] is Reason.CLUSTER_NOT_ASKED:
+                    places.setdefault(sentence(note), []).append(result.place(one))
     for said, (first, *more) in places.items():
         yield f"{first}: {said}" + (f" (and {len(more)} more)" if more else "")
 
@@ -103,7 +114,12 @@ def as_data(checked: Sequence[Checked]) -> Mapping[str, Any]:
         "kind": "CheckResult",
         "objects": [_object(result) for result in results],
         "errors": [
-            {"source": f"{bad.file}:{bad.line}", "line": bad.line, "column": bad.column, "message": bad.message}
+            {
+                "source": f"{bad.file}:{bad.line}" if bad.line else bad.file,
+                "line": bad.line,
+                "column": bad.column,
+                "message": bad.message,
+            }
             for one in checked
             for bad in one.broken
         ],
@@ -111,10 +127,15 @@ def as_data(checked: Sequence[Checked]) -> Mapping[str, Any]:
     }
 
 
+def source_of(found: Found) -> str:
+    """Where an object is, for programs: a live one has a namespace of its own beside it."""
+    return f"{found.source}:{found.line}" if found.line else found.source
+
+
 def _object(result: Result) -> dict[str, Any]:
     found = result.found
     return {
-        "source": f"{found.source}:{found.line}",
+        "source": source_of(found),
         "apiVersion": found.api_version,
         "kind": found.subject.kind,
         "namespace": found.subject.namespace,

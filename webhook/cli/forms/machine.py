@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from webhook.cli.common import pretty
-from webhook.cli.forms import Checked, as_data, results_of
+from webhook.cli.forms import Checked, as_data, results_of, source_of
 
 
 def json(checked: Sequence[Checked]) -> str:
@@ -15,7 +15,7 @@ def patch(checked: Sequence[Checked]) -> str:
     """A JSON patch (RFC 6902) per object that changes, as one JSON list."""
     patches = [
         {
-            "source": f"{result.found.source}:{result.found.line}",
+            "source": source_of(result.found),
             "kind": result.found.subject.kind,
             "namespace": result.found.subject.namespace,
             "name": result.found.subject.name,

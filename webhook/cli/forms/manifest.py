@@ -1,14 +1,17 @@
-"""The manifests themselves with their images replaced, and the difference that makes."""
+"""The manifests themselves with their images replaced, and the difference that makes. A live object is written out as
+the API server gives it."""
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import accumulate
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 from webhook.cli.forms import Checked, Result
-from webhook.document import BOM, BadDocument, Change, Document, apply, splice
+from webhook.document import BOM, BadDocument, Change, Document, apply, documents, splice, written
 
 _DIRECTIVE: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%")
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
@@ -120,9 +123,31 @@ def _changes(checked: Sequence[Checked], torn: list[BadDocument]) -> Iterator[tu
         if one.source.trouble is not None:
             continue
         try:
-            yield one, changes_of(one.results)
+            shown = _as_text(one)
+            yield shown, changes_of(shown.results)
         except BadDocument as bad:
             torn.append(bad)
+
+
+def _as_text(one: Checked) -> Checked:
+    """A live object as `kubectl get -o yaml` shows it: it stands in no file."""
+    if not any(result.found.document is None for result in one.results):
+        return one
+    (result,) = one.results
+    text = written(_in_order(result.found.manifest))
+    (document,) = documents(text, one.source.name)
+    if isinstance(document, BadDocument):
+        raise document
+    found = msgspec.structs.replace(result.found, document=document)
+    source = msgspec.structs.replace(one.source, text=text)
+    return Checked(source, [msgspec.structs.replace(result, found=found)], one.broken)
+
+
+def _in_order(value: Any) -> Any:
+    """With keys in the order of the alphabet, as kubectl prints them."""
+    if isinstance(value, Mapping):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return [_in_order(one) for one in value] if isinstance(value, list) else value
 
 
 def changes_of(results: Sequence[Result]) -> list[Change]:
@@ -134,6 +159,8 @@ def changes_of(results: Sequence[Result]) -> list[Change]:
     edits: dict[int, tuple[Document, dict[str, str]]] = {}
     for result in results:
         found = result.found
+        if found.document is None:
+            continue
         _, wanted = edits.setdefault(id(found.document), (found.document, {}))
         # Images that stay are named too: an alias must not carry a change to them.
         wanted |= {found.at + slot.pointer: slot.text for slot in found.subject.slots}

@@ -6,19 +6,20 @@ from webhook.cli.common import printable
 from webhook.cli.forms import Result
 
 
-def table(results: Sequence[Result], *, wide: bool = False) -> str:
-    """One line an image; nothing at all where there is none."""
+def table(results: Sequence[Result], *, wide: bool = False, namespaces: bool = False) -> str:
+    """One line an image; nothing at all where there is none. With `namespaces` each begins with its own, as kubectl has
+    it for all of them."""
     head = ["OBJECT", "CONTAINER", "IMAGE", "ACTION", "REASON", "TO"]
     if wide:
         head += ["RULE", "TARGET", "SOURCE", "NAMESPACE", "WHERE"]
-    rows = [head]
+    rows = [["NAMESPACE", *head] if namespaces else head]
     for result in results:
         for one in result.decisions:
             row = [result.kind, one.slot.container, one.slot.text, one.action.value, one.reason.value, one.to or "-"]
             if wide:
                 row += [one.rule or "-", one.target or "-", one.source.value, result.found.subject.namespace]
                 row.append(result.place(one))
-            rows.append(row)
+            rows.append([result.found.subject.namespace, *row] if namespaces else row)
     return aligned(rows) if len(rows) > 1 else ""
 
 

@@ -30,7 +30,7 @@ def junit(checked: Sequence[Checked]) -> str:
         for bad in one.broken:
             suite = SubElement(root, "testsuite", _attributes(name=bad.file, tests="1", failures="0", errors="1"))
             case = SubElement(
-                suite, "testcase", _attributes(name=UNREADABLE, classname=bad.file, file=bad.file, line=str(bad.line))
+                suite, "testcase", _attributes(name=UNREADABLE, classname=bad.file, **_in_file(bad.file, bad.line))
             )
             SubElement(case, "error", _attributes(type=UNREADABLE, message=str(bad)))
     indent(root)
@@ -40,10 +40,10 @@ def junit(checked: Sequence[Checked]) -> str:
 def _suite(root: Element, result: Result) -> None:
     counts = {"failures": Action.REFUSED, "errors": Action.FAILED}
     numbers = {name: str(sum(one.action is action for one in result.decisions)) for name, action in counts.items()}
-    name = f"{result.found.source}: {result.kind}"
+    name = f"{result.found.source if result.found.line else result.found.subject.namespace}: {result.kind}"
     suite = SubElement(root, "testsuite", _attributes(name=name, tests=str(len(result.decisions)), **numbers))
     for one in result.decisions:
-        where = {"file": result.found.source, "line": str(result.line_of(one))}
+        where = _in_file(result.found.source, result.line_of(one))
         title = f"{one.slot.container}: {one.slot.text}"
         case = SubElement(suite, "testcase", _attributes(name=title, classname=result.kind, **where))
         if one.action in LEVELS:
@@ -51,6 +51,11 @@ def _suite(root: Element, result: Result) -> None:
             SubElement(case, kind, _attributes(type=one.reason.value, message=_message(one)))
         else:
             SubElement(case, "system-out").text = _NOT_XML.sub("\ufffd", _message(one))
+
+
+def _in_file(file: str, line: int) -> dict[str, str]:
+    """Where it is; nothing for what stands in no file."""
+    return {"file": file, "line": str(line)} if line else {}
 
 
 def _attributes(**values: str) -> dict[str, str]:
@@ -66,7 +71,7 @@ def sarif(checked: Sequence[Checked]) -> str:
         "rules": [{"id": word, "shortDescription": {"text": text}} for word, text in rules.items()],
     }
     found = [
-        _found(one.reason.value, _level(one), _message(one), result.found.source, {"startLine": result.line_of(one)})
+        _found(one.reason.value, _level(one), _message(one), _place_of(result), {"startLine": result.line_of(one)})
         for result, one in _attention(results_of(checked))
     ]
     found += [
@@ -83,32 +88,42 @@ def sarif(checked: Sequence[Checked]) -> str:
 
 def _found(rule: str, level: str, text: str, file: str, region: dict[str, int]) -> dict[str, object]:
     # A relative URI (SARIF 2.1.0, 3.4.3): a path with a blank or a % in it is none before it is quoted.
-    place = {"artifactLocation": {"uri": quote(file)}, "region": region}
+    place: dict[str, object] = {
+        "physicalLocation": {"artifactLocation": {"uri": quote(file)}, "region": region},
+    }
+    if not region["startLine"]:
+        # What lives in a cluster stands in no artifact (3.33, location object).
+        place = {"logicalLocations": [{"fullyQualifiedName": file, "kind": "object"}]}
     return {
         "ruleId": rule,
         "level": {"notice": "note"}.get(level, level),
         "message": {"text": text},
-        "locations": [{"physicalLocation": place}],
+        "locations": [place],
     }
 
 
 def github(checked: Sequence[Checked]) -> str:
     """Workflow commands that put a note beside the line."""
     lines = [
-        _command(_level(one), _message(one), file=result.found.source, line=result.line_of(one), title=one.reason.value)
+        _command(_level(one), _message(one), title=one.reason.value, file=_place_of(result), line=result.line_of(one))
         for result, one in _attention(results_of(checked))
     ]
     lines += [
-        _command("error", bad.message, file=bad.file, line=bad.line, col=bad.column, title=UNREADABLE)
+        _command("error", bad.message, title=UNREADABLE, file=bad.file, line=bad.line, col=bad.column)
         for bad in _broken(checked)
     ]
     return "".join(lines)
 
 
-def _command(level: str, message: str, **properties: str | int) -> str:
+def _command(level: str, message: str, *, title: str, file: str, line: int, **column: int) -> str:
     # actions/toolkit, packages/core/src/command.ts: a message and a property are not escaped alike.
-    told = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in properties.items())
-    return f"::{level} {told}::{_escaped(message)}\n"
+    place: dict[str, str | int] = {"file": file, "line": line, **column} if line else {}
+    told = ",".join(f"{name}={_escaped(str(value), ':,')}" for name, value in {**place, "title": title}.items())
+    return f"::{level} {told}::{_escaped(message if line else f'{file}: {message}')}\n"
+
+
+def _place_of(result: Result) -> str:
+    return result.found.source if result.found.line else result.found.place
 
 
 def _escaped(text: str, more: str = "") -> str:

@@ -1,0 +1,226 @@
+"""Pods through a real API server, with and without the webhook; a rollout of 500 Pods; 10,000 revisions known.
+
+`python -m tests.bench --only cluster`, or `make bench-cluster`. Both sides of a comparison run in the same cluster, round
+by round, so that what slows the machine slows both.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Final
+
+import httpx
+import trustme
+
+from tests.bench.figures import Bound, Figure
+from tests.cluster.account import RULES, Account, make_account
+from tests.cluster.configuration import configuration
+from tests.cluster.namespace import Namespace
+from tests.cluster.real.api import Api
+from tests.cluster.real.kwok import fake_node, playing
+from tests.cluster.real.plane import Running, control_plane
+from tests.cluster.until import until
+from tests.cluster.upstream import Upstream
+from tests.cluster.webhook import Settings
+from tests.cluster.webhooks import Webhooks, registered
+from tests.cluster.workloads import deployment, pod
+
+WITH, WITHOUT, LARGE, KNOWN = "with", "without", "large", "known"
+AT_ONCE: Final = 16
+PODS: Final = 400
+ROUNDS: Final = 5
+REPLICAS: Final = 500
+REVISIONS: Final = 10_000
+
+
+def cluster(_folder: Path, _rounds: object) -> list[Figure]:
+    """All figures, in one control plane."""
+    with ExitStack() as ending, tempfile.TemporaryDirectory(prefix="moorage-bench-") as place:
+        folder = Path(place)
+        plane = ending.enter_context(control_plane())
+        upstream = ending.enter_context(Upstream.running(folder))
+        authority = trustme.CA()
+        for name in (WITH, WITHOUT, LARGE, KNOWN):
+            _make_namespace(plane.api, name)
+        account = make_account(plane, WITH, folder, rules=RULES)
+        settings = Settings(configuration(upstream.host), kubeconfig=account.kubeconfig, failure_policy="Fail")
+        return [
+            *_creations(plane, upstream, settings, folder, authority),
+            *_rollout(plane, upstream, settings, folder, authority, account),
+            *_known(plane, upstream, settings, folder, authority),
+        ]
+
+
+def _make_namespace(api: Api, name: str) -> None:
+    api.create({"kind": "Namespace", "metadata": {"name": name}})
+    until("the service account is there", lambda: api.find("ServiceAccount", "default", name))
+
+
+@contextmanager
+def _serving(
+    count: int, plane: Running, namespace: str, settings: Settings, folder: Path, authority: trustme.CA
+) -> Iterator[Webhooks]:
+    own = folder / f"{namespace}-{count}"
+    own.mkdir()
+    with (
+        Webhooks.running(count, own, settings, authority) as webhooks,
+        registered(plane.api, namespace, webhooks.url, settings, authority),
+    ):
+        probe = pod("probe", "registry.invalid/probe:1")
+        probe["metadata"]["namespace"] = namespace
+
+        def is_called() -> bool:
+            plane.api.create(probe, dry_run=True)
+            return webhooks.metric("moorage_admission_reviews_total") > 0
+
+        until("the registration is in force", is_called)
+        yield webhooks
+
+
+def _creations(
+    plane: Running, upstream: Upstream, settings: Settings, folder: Path, authority: trustme.CA
+) -> list[Figure]:
+    """How long a Pod's creation takes, in parallel, in a namespace with the webhook and in one without."""
+    upstream.push("team/app", "stable")
+    image = upstream.image("team/app", "stable")
+    with _serving(3, plane, WITH, settings, folder, authority):
+        _create(plane.api, WITH, image, 50)
+        _create(plane.api, WITHOUT, image, 50)
+        rounds = [
+            (_create(plane.api, WITH, image, PODS // ROUNDS), _create(plane.api, WITHOUT, image, PODS // ROUNDS))
+            for _ in range(ROUNDS)
+        ]
+    differences = [(_p95(ours) - _p95(bare)) * 1000 for ours, bare in rounds]
+    ours = [one for pair in rounds for one in pair[0]]
+    bare = [one for pair in rounds for one in pair[1]]
+    return [
+        Figure(
+            f"a Pod's creation, {AT_ONCE} at once: p95 with the webhook less p95 without",
+            f"{_p95(ours) * 1000:.1f} ms and {_p95(bare) * 1000:.1f} ms; "
+            f"medians {median(ours) * 1000:.1f} and {median(bare) * 1000:.1f} ms",
+            median(differences),
+            Bound(10),
+            "ms",
+            (min(differences), max(differences)),
+        )
+    ]
+
+
+def _create(api: Api, namespace: str, image: str, count: int) -> list[float]:
+    """Seconds for each of so many dry runs: they pass all of admission and are stored by none."""
+
+    def one(number: int) -> float:
+        made = pod(f"app-{number}", image)
+        made["metadata"]["namespace"] = namespace
+        started = time.perf_counter()
+        api.create(made, dry_run=True)
+        return time.perf_counter() - started
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return list(threads.map(one, range(count)))
+
+
+def _p95(seconds: Sequence[float]) -> float:
+    return quantiles(seconds, n=20)[-1]
+
+
+def _rollout(
+    plane: Running, upstream: Upstream, settings: Settings, folder: Path, authority: trustme.CA, account: Account
+) -> list[Figure]:
+    """A Deployment of 500 Pods: what it costs the registry and the API server."""
+    digest = upstream.push("team/large", "stable")
+    names = tuple(f"kwok-{number}" for number in range(3))
+    with (
+        playing(plane.api, plane.kubeconfig, plane.logs, *map(fake_node, names)),
+        _serving(3, plane, LARGE, settings, folder, authority),
+    ):
+        upstream.forget()
+        before = len(account.calls("replicasets"))
+        namespace = Namespace(plane.api, LARGE, plane.kubeconfig, folder)
+        started = time.perf_counter()
+        namespace.create(deployment("large", upstream.image("team/large", "stable"), replicas=REPLICAS))
+        namespace.await_pods("large", REPLICAS, seconds=240)
+        taken = time.perf_counter() - started
+        images = namespace.images("large")
+        read = len(account.calls("replicasets")) - before
+        asked = len(upstream.requests("team/large"))
+    assert images == [f"localhost:30081/team/large@{digest}"], images
+    return [
+        Figure(
+            f"a Deployment from 0 to {REPLICAS} Pods: requests to the registry",
+            f"{asked} in {taken:.0f} s",
+            asked,
+            Bound(1),
+            "request(s)",
+        ),
+        Figure("the same: reads of its revision by 3 processes", f"{read}", read / 3, Bound(1), "a process"),
+    ]
+
+
+def _known(plane: Running, upstream: Upstream, settings: Settings, folder: Path, authority: trustme.CA) -> list[Figure]:
+    """Memory with 10,000 revisions that were read. Pods of 10,000 ReplicaSets are asked about, none of them stored."""
+    upstream.push("team/app", "stable")
+    image = upstream.image("team/app", "stable")
+    with _serving(1, plane, KNOWN, settings, folder, authority) as webhooks:
+        idle = webhooks[0].resident / 2**20
+        revision = _replica_set(plane.api, image)
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(
+                threads.map(
+                    lambda number: _ask(webhooks.url, revision, number, image, authority, folder), range(REVISIONS)
+                )
+            )
+        full = webhooks[0].resident / 2**20
+    return [
+        Figure("resident memory in a cluster, idle", f"{idle:.0f} MiB", idle, Bound(128), "MiB"),
+        Figure(f"with {REVISIONS} revisions known", f"{full:.0f} MiB", full, Bound(128), "MiB"),
+    ]
+
+
+def _replica_set(api: Api, image: str) -> Any:
+    made = deployment("known", image, replicas=0)
+    made["metadata"]["namespace"] = KNOWN
+    api.create(made)
+    return until("it is there", lambda: api.objects("ReplicaSet", KNOWN))[0]
+
+
+def _ask(url: str, revision: Any, number: int, image: str, authority: trustme.CA, folder: Path) -> None:
+    """A review of a Pod whose controller has another uid: what is read then is no pin, and is known all the same."""
+    name = revision["metadata"]["name"]
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "name": name,
+        "uid": revision["metadata"]["uid"],
+        "controller": True,
+    }
+    labels = {"pod-template-hash": f"{number:x}"}
+    made = {
+        "metadata": {"generateName": "known-", "labels": labels, "ownerReferences": [owner]},
+        "spec": {"containers": [{"name": "c0", "image": image}]},
+    }
+    request = {
+        "uid": f"{number}",
+        "operation": "CREATE",
+        "namespace": KNOWN,
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "object": made,
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    _client(authority, folder).post(f"{url}/mutate?timeout=5s", content=json.dumps(review)).raise_for_status()
+
+
+_clients: dict[Path, httpx.Client] = {}
+
+
+def _client(authority: trustme.CA, folder: Path) -> httpx.Client:
+    if folder not in _clients:
+        file = folder / "bench-ca.crt"
+        authority.cert_pem.write_to_path(str(file))
+        _clients[folder] = httpx.Client(verify=str(file), trust_env=False, timeout=30)
+    return _clients[folder]

@@ -1,0 +1,114 @@
+"""Places and room at the desk, and what becomes of faults; no sockets."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.serving import Echo, review
+from webhook.core.admission import BadReview
+from webhook.desk import FULL, Desk, Reply
+from webhook.engine import Waiting
+
+
+def desk(engine: Any = None, **more: Any) -> tuple[Desk, list[str]]:
+    shed: list[str] = []
+    return Desk(engine or Echo(), budget=4.0, shed=lambda: shed.append("shed"), **more), shed
+
+
+def waiting(at: Desk, uid: str = "wait") -> Waiting:
+    outcome = at.reply_now(review(uid))
+    assert isinstance(outcome, Waiting)
+    return outcome
+
+
+async def test_a_place_is_taken_before_the_work_begins() -> None:
+    at, shed = desk(in_flight=2)
+    tasks = [at.reply(waiting(at), "", 0.0) for _ in range(2)]
+    # None of them has run yet: reviews that arrive in one turn of the loop are counted too.
+    assert at.reply_now(review("wait")) is FULL
+    assert shed == ["shed"]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(at.reply_now(review("wait")), Waiting)
+
+
+async def test_a_review_that_is_given_up_before_it_began_gives_its_place_back() -> None:
+    at, _ = desk(in_flight=1)
+    task = at.reply(waiting(at), "", 0.0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert isinstance(at.reply_now(review("wait")), Waiting)
+
+
+def test_what_memory_answers_needs_no_place() -> None:
+    at, shed = desk(in_flight=0)
+    outcome = at.reply_now(review("now"))
+    assert isinstance(outcome, Reply)
+    assert outcome.status == 200
+    assert shed == []
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"), [("", 4.0), ("timeout=2s", 1.5), ("timeout=30s", 4.0), ("timeout=x", 4.0)]
+)
+async def test_a_deadline_is_counted_from_the_arrival(query: str, seconds: float) -> None:
+    engine = Echo()
+    at, _ = desk(engine)
+    engine.release.set()
+    await at.reply(waiting(at), query, 1000.0)
+    assert engine.deadlines == [1000.0 + seconds]
+
+
+def test_room_is_given_once_and_comes_back() -> None:
+    at, _ = desk(gathered=100)
+    assert at.make_room(60)
+    assert not at.make_room(50)
+    at.give_back(60)
+    assert at.make_room(100)
+
+
+class Broken:
+    """An engine that fails where nothing of the review is known yet."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def answer_now(self, body: bytes) -> bytes | Waiting:
+        raise self._error
+
+    async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
+        raise self._error
+
+
+def test_a_fault_in_front_of_the_engine_admits_unchanged_under_the_uid_of_the_review() -> None:
+    told: list[tuple[str, BaseException]] = []
+
+    def fault(uid: str, error: BaseException) -> str:
+        told.append((uid, error))
+        return "id-7"
+
+    error = MemoryError()
+    at, _ = desk(Broken(error), fault=fault)
+    outcome = at.reply_now(review("a"))
+    assert isinstance(outcome, Reply)
+    assert (outcome.status, json.loads(outcome.body)["response"]) == (
+        200,
+        {
+            "uid": "a",
+            "allowed": True,
+            "warnings": ["moorage: internal error id-7: admitted unchanged; the log has the same id"],
+        },
+    )
+    assert told == [("a", error)]
+
+
+@pytest.mark.parametrize(("body", "error"), [(b"nonsense", RuntimeError()), (b"{}", BadReview("why"))])
+def test_what_has_no_uid_to_answer_to_is_refused_and_no_fault_of_ours(body: bytes, error: Exception) -> None:
+    at, _ = desk(Broken(error), fault=lambda uid, _: pytest.fail(uid))
+    outcome = at.reply_now(body)
+    assert isinstance(outcome, Reply)
+    assert outcome.status == 400

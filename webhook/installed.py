@@ -1,0 +1,106 @@
+"""What is installed in a cluster: the configuration that its webhook uses, and the variables that fill it."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from webhook.core.registration import INSTALLED_IN, NAME
+from webhook.kube import Answer, named, said
+from webhook.variables import PREFIX
+
+FILE: Final = "moorage.yaml"
+"""The key of the ConfigMap that holds the configuration; files that it names stand beside it."""
+WITHIN: Final = 10.0
+CONFIG_MAP: Final = f"configmap {NAME} in {INSTALLED_IN}"
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
+"""A key that may become a file's name."""
+_CONFIG_MAP_PATH: Final = named("api", "v1", "namespaces", INSTALLED_IN, "configmaps", NAME)
+_DEPLOYMENT_PATH: Final = named("apis", "apps", "v1", "namespaces", INSTALLED_IN, "deployments", NAME)
+
+
+class Api(Protocol):
+    """Who asks the API server: `webhook.kube.Kube`."""
+
+    async def get(self, path: str, *, deadline: float) -> Answer:
+        """Read by the absolute loop time `deadline`."""
+
+
+class NotInstalled(RuntimeError):
+    """There is no configuration; says what was looked for. `was_asked` is false where the API server did not say."""
+
+    def __init__(self, message: str, *, was_asked: bool) -> None:
+        super().__init__(message)
+        self.was_asked = was_asked
+
+
+class Installed(msgspec.Struct, frozen=True):
+    """The texts of the files by name, the variables as they stand in the environment, and what could not be found out."""
+
+    files: Mapping[str, str]
+    environ: Mapping[str, str]
+    unknown: tuple[str, ...] = ()
+
+
+class _ConfigMap(msgspec.Struct):
+    data: dict[str, str] | None = None
+
+
+class _Variable(msgspec.Struct, rename="camel"):
+    name: str
+    value: str = ""
+    value_from: Any = None
+
+
+class _Container(msgspec.Struct):
+    name: str = ""
+    env: list[_Variable] | None = None
+
+
+class _PodSpec(msgspec.Struct):
+    containers: list[_Container] = []
+
+
+class _Template(msgspec.Struct):
+    spec: _PodSpec
+
+
+class _Spec(msgspec.Struct):
+    template: _Template
+
+
+class _Deployment(msgspec.Struct):
+    spec: _Spec
+
+
+async def read(api: Api) -> Installed:
+    """The configuration that is installed.
+
+    Raises:
+        NotInstalled: there is none, or it cannot be read.
+    """
+    deadline = asyncio.get_running_loop().time() + WITHIN
+    answer = await api.get(_CONFIG_MAP_PATH, deadline=deadline)
+    if answer.status == 404:
+        raise NotInstalled(f"Moorage is not installed there: no {CONFIG_MAP}", was_asked=True)
+    if not answer.is_good:
+        raise NotInstalled(f"{CONFIG_MAP}: {said(answer)}", was_asked=False)
+    data = msgspec.json.decode(answer.body, type=_ConfigMap).data or {}
+    files = {name: text for name, text in data.items() if _NAME.fullmatch(name)}
+    if FILE not in files:
+        raise NotInstalled(f"{CONFIG_MAP} has no key {FILE}", was_asked=True)
+    answer = await api.get(_DEPLOYMENT_PATH, deadline=deadline)
+    if not answer.is_good:
+        return Installed(files, {}, (f"variables from the environment of deployment {NAME}: {said(answer)}",))
+    containers = msgspec.json.decode(answer.body, type=_Deployment).spec.template.spec.containers
+    own = next((one for one in containers if one.name == NAME), containers[0] if containers else _Container())
+    variables = [one for one in own.env or () if one.name.startswith(PREFIX)]
+    unknown = [one.name for one in variables if one.value_from is not None]
+    return Installed(
+        files,
+        {one.name: one.value for one in variables if one.value_from is None},
+        tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in unknown),
+    )

@@ -1,0 +1,291 @@
+"""Live objects of a cluster: those that people name, or all that make Pods, each with the owner of its next Pods."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from webhook.core.admission import MIRROR
+from webhook.core.current import Kept, Next, is_topmost, is_within, kept, kept_by, next_pods
+from webhook.core.registration import INSTALLED_IN, NEVER
+from webhook.core.revision import CONTROLLER_REVISION, REPLICA_SET, Kind
+from webhook.core.subject import BadObject, Metadata, Subject, owner_of, subject_of, template_in
+from webhook.core.workload import CONTROLLER_REVISION as CONTROLLER_REVISIONS
+from webhook.core.workload import KINDS, POD, POD_TEMPLATE, Named, Resource, guessed, resource_of
+from webhook.core.workload import REPLICA_SET as REPLICA_SETS
+from webhook.kube import Answer, ListBroke, named, said
+
+WITHIN: Final = 10.0
+"""Seconds for one object."""
+LISTS_WITHIN: Final = 60.0
+"""Seconds for a list of them all."""
+
+_KEPT_AT: Final[Mapping[Kind, Resource]] = {REPLICA_SET: REPLICA_SETS, CONTROLLER_REVISION: CONTROLLER_REVISIONS}
+_OPERATORS: Final = {"In": "{0} in ({1})", "NotIn": "{0} notin ({1})", "Exists": "{0}", "DoesNotExist": "!{0}"}
+
+
+class Api(Protocol):
+    """Who asks the API server: `webhook.kube.Kube`."""
+
+    async def get(self, path: str, *, deadline: float) -> Answer:
+        """Read by the absolute loop time `deadline`."""
+
+    def pages(
+        self, path: str, *, deadline: float, query: Mapping[str, str] | None = ...
+    ) -> AsyncIterator[list[msgspec.Raw]]:
+        """The items of a list, page by page."""
+
+
+class Live(msgspec.Struct, frozen=True):
+    """A live object. `manifest` is what the API server gives, without status and managedFields; `subject` is one of its
+    next Pods; `unseen` says why admission never sees them, empty where it does."""
+
+    resource: Resource
+    manifest: Mapping[str, Any]
+    subject: Subject
+    next: Next | None = None
+    revisions: tuple[Kept, ...] = ()
+    unseen: str = ""
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """What the API server did not give, and why. `is_missing` where there is no such thing, or none that makes Pods."""
+
+    name: str
+    namespace: str
+    message: str
+    is_missing: bool = False
+
+
+class _ListItem(msgspec.Struct):
+    metadata: Metadata
+
+
+class _Version(msgspec.Struct):
+    version: str = ""
+
+
+class _Group(msgspec.Struct, rename="camel"):
+    preferred_version: _Version = msgspec.field(default_factory=_Version)
+
+
+class _Kind(msgspec.Struct, rename="camel"):
+    name: str = ""
+    kind: str = ""
+    short_names: tuple[str, ...] = ()
+
+
+class _Kinds(msgspec.Struct):
+    resources: list[_Kind] = []
+
+
+_item: Final = msgspec.json.Decoder(_ListItem)
+_manifest: Final = msgspec.json.Decoder(dict[str, Any])
+_group: Final = msgspec.json.Decoder(_Group)
+_kinds: Final = msgspec.json.Decoder(_Kinds)
+
+Manifest = dict[str, Any]
+Scope = Callable[[Manifest], tuple[str, str]]
+"""In which namespace (all where it is empty), and under which label selector, an object's revisions are listed."""
+
+
+class Look:
+    """Reads live objects. `templates` are the kinds and where their Pod templates are; `seen` is told how many objects
+    were read so far."""
+
+    def __init__(self, api: Api, templates: Mapping[str, str], *, seen: Callable[[int], None] = lambda _: None) -> None:
+        self._api = api
+        self._templates = templates
+        self._seen = seen
+        self._count = 0
+
+    async def every(self, namespace: str, selector: str = "") -> list[Live | Unread]:
+        """All that make Pods and have no controller that is known to make them, of one namespace or of all."""
+        resources, troubles = await self._known()
+        lists = await asyncio.gather(*(self._list(one, namespace, selector) for one in resources))
+        found, broken = _sorted_out(zip(resources, lists, strict=True))
+        known = {(one.group, one.kind) for one in resources}
+        top = [(one, manifest) for one, manifest in found if _is_shown(one, manifest, known)]
+        return [*await self._completed(top, lambda _: (namespace, "")), *troubles, *broken]
+
+    async def named(self, wanted: Iterable[Named], namespace: str, selector: str = "") -> list[Live | Unread]:
+        """Objects of some kinds: by name, or all in the namespace (in all, where that is empty)."""
+        return [one for each in wanted for one in await self._named(each, namespace, selector)]
+
+    async def twin(self, manifest: Mapping[str, Any], subject: Subject) -> Live | Unread | None:
+        """The live object that a manifest would change nothing about: its Pods go on as they are. None where it is not
+        live, or where something would change."""
+        guess = resource_of(manifest, (*KINDS, *guessed(self._templates)))
+        if guess is None or guess in {POD, POD_TEMPLATE} or not subject.name:
+            return None
+        (found,) = await self._named(Named(guess, (subject.name,)), subject.namespace, "")
+        if isinstance(found, Unread):
+            return None if found.is_missing else found
+        wanted, there = (template_in(one, self._templates) for one in (manifest, found.manifest))
+        return found if is_within(wanted, there) else None
+
+    async def _named(self, wanted: Named, namespace: str, selector: str) -> list[Live | Unread]:
+        resource = await self._resolved(wanted.resource)
+        if isinstance(resource, Unread):
+            return [resource]
+        if not wanted.names:
+            found, broken = _sorted_out([(resource, await self._list(resource, namespace, selector))])
+            return [*await self._completed(found, lambda _: (namespace, "")), *broken]
+        read = await asyncio.gather(*(self._one(resource, namespace, name) for name in wanted.names))
+        good = [(resource, one) for one in read if not isinstance(one, Unread)]
+        bad = [one for one in read if isinstance(one, Unread)]
+        return [*await self._completed(good, _scope_of), *bad]
+
+    async def _known(self) -> tuple[list[Resource], list[Unread]]:
+        """All kinds that the API server knows, and those of which it does not say."""
+        others = await asyncio.gather(*(self._resolved(one) for one in guessed(self._templates)))
+        own = [one for one in KINDS if one is not POD_TEMPLATE]
+        known = [one for one in others if isinstance(one, Resource)]
+        # What is not installed in this cluster makes no Pods there.
+        return [*own, *known], [one for one in others if isinstance(one, Unread) and not one.is_missing]
+
+    async def _resolved(self, guess: Resource) -> Resource | Unread:
+        """A kind as the API server knows it."""
+        if guess.version:
+            return guess
+        answer = await self._get(named("apis", guess.group))
+        if answer.is_good:
+            version = _group.decode(answer.body).preferred_version.version
+            answer = await self._get(named("apis", guess.group, version))
+            if answer.is_good:
+                kinds = (one for one in _kinds.decode(answer.body).resources if "/" not in one.name)
+                found = next((one for one in kinds if one.kind == guess.kind), None)
+                if found is not None:
+                    return Resource(guess.kind, guess.group, version, found.name, found.short_names)
+        if answer.is_good or answer.status == 404:
+            return Unread(guess.word, "", f'the server doesn\'t have a resource type "{guess.name}"', is_missing=True)
+        return Unread(guess.word, "", said(answer))
+
+    async def _list(self, resource: Resource, namespace: str, selector: str) -> list[Manifest] | Unread:
+        query = {"labelSelector": selector} if selector else None
+        deadline = asyncio.get_running_loop().time() + LISTS_WITHIN
+        found: list[Manifest] = []
+        try:
+            async for page in self._api.pages(resource.folder(namespace), deadline=deadline, query=query):
+                found += [_read(resource, item) for item in page if resource is not POD or _may_stand_alone(item)]
+                self._count += len(page)
+                self._seen(self._count)
+        except ListBroke as broke:
+            return Unread(resource.name, namespace, said(broke.answer))
+        return found
+
+    async def _one(self, resource: Resource, namespace: str, name: str) -> Manifest | Unread:
+        answer = await self._get(f"{resource.folder(namespace)}{named(name)}")
+        if answer.is_good:
+            return _read(resource, answer.body)
+        return Unread(f"{resource.word}/{name}", namespace, said(answer), is_missing=answer.status == 404)
+
+    async def _get(self, path: str) -> Answer:
+        return await self._api.get(path, deadline=asyncio.get_running_loop().time() + WITHIN)
+
+    async def _completed(self, found: Sequence[tuple[Resource, Manifest]], scope: Scope) -> list[Live | Unread]:
+        """Objects with their revisions, listed as few times as the scope allows."""
+        kinds = [kept_by(one.group, one.kind) for one, _ in found]
+        scopes = [(kind, *scope(one)) for kind, (_, one) in zip(kinds, found, strict=True) if kind is not None]
+        wanted = list(dict.fromkeys(scopes))
+        lists = dict(zip(wanted, await asyncio.gather(*(self._revisions(*one) for one in wanted)), strict=True))
+        done: list[Live | Unread] = []
+        for kind, (resource, manifest) in zip(kinds, found, strict=True):
+            own = lists[kind, *scope(manifest)] if kind is not None else {}
+            done.append(self._live(resource, manifest, own))
+        return done
+
+    async def _revisions(self, kind: Kind, namespace: str, selector: str) -> dict[str, list[Kept]] | Unread:
+        """By the uid of their workload."""
+        found = await self._list(_KEPT_AT[kind], namespace, selector)
+        if isinstance(found, Unread):
+            return found
+        revisions: dict[str, list[Kept]] = {}
+        for one in found:
+            try:
+                read = kept(kind, one)
+            except msgspec.ValidationError:
+                continue
+            revisions.setdefault(read.controller, []).append(read)
+        return revisions
+
+    def _live(self, resource: Resource, manifest: Manifest, revisions: dict[str, list[Kept]] | Unread) -> Live | Unread:
+        metadata = manifest["metadata"]
+        namespace = str(metadata.get("namespace", ""))
+        name = f"{resource.word}/{metadata.get('name', '')}"
+        if isinstance(revisions, Unread):
+            return Unread(name, namespace, f"its revisions cannot be read: {revisions.message}")
+        own = revisions.get(str(metadata.get("uid", "")), [])
+        try:
+            following = next_pods(manifest, own)
+            subject = subject_of(manifest, namespace=namespace, templates=self._templates)
+        except (BadObject, msgspec.ValidationError) as bad:
+            return Unread(name, namespace, str(bad), is_missing=True)
+        if subject is None:
+            return Unread(name, namespace, "it has no Pod template", is_missing=True)
+        if resource is not POD:
+            # The object's own controller, an operator, is not that of its Pods.
+            subject = following.given_to(subject) if following else msgspec.structs.replace(subject, owner=None)
+        shown = {key: value for key, value in manifest.items() if key != "status"}
+        return Live(resource, shown, subject, following, tuple(own), _unseen(subject))
+
+
+def _read(resource: Resource, item: bytes | msgspec.Raw) -> Manifest:
+    """An object as kubectl shows it: items of a list do not say what they are, and managedFields are for nobody."""
+    manifest = _manifest.decode(item)
+    metadata = {key: value for key, value in manifest.get("metadata", {}).items() if key != "managedFields"}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **manifest, "metadata": metadata}
+
+
+def _may_stand_alone(item: msgspec.Raw) -> bool:
+    """Whether a Pod has no controller of Kubernetes' own: of a large cluster's Pods few are wanted."""
+    owner = owner_of(_item.decode(item).metadata)
+    return owner is None or all((owner.group, owner.kind) != (one.group, one.kind) for one in KINDS)
+
+
+def _sorted_out(
+    lists: Iterable[tuple[Resource, list[Manifest] | Unread]],
+) -> tuple[list[tuple[Resource, Manifest]], list[Unread]]:
+    found: list[tuple[Resource, Manifest]] = []
+    broken: list[Unread] = []
+    for resource, one in lists:
+        if isinstance(one, Unread):
+            broken.append(one)
+        else:
+            found += [(resource, manifest) for manifest in one]
+    return found, broken
+
+
+def _is_shown(resource: Resource, manifest: Manifest, known: set[tuple[str, str]]) -> bool:
+    metadata = msgspec.convert(manifest["metadata"], Metadata)
+    if MIRROR in (metadata.annotations or {}) or not is_topmost(metadata, known):
+        return False
+    # Of a workload that we do not know the old ReplicaSets make no Pods.
+    is_old = (
+        resource is REPLICA_SETS and owner_of(metadata) is not None and not manifest.get("spec", {}).get("replicas")
+    )
+    return not is_old
+
+
+def _scope_of(manifest: Manifest) -> tuple[str, str]:
+    selector = manifest.get("spec", {}).get("selector")
+    return str(manifest["metadata"].get("namespace", "")), selector_text(selector if isinstance(selector, dict) else {})
+
+
+def selector_text(selector: Mapping[str, Any]) -> str:
+    """A label selector as it stands in a query; one of another shape selects everything."""
+    labels, lines = selector.get("matchLabels"), selector.get("matchExpressions")
+    equal = [f"{name}={value}" for name, value in labels.items()] if isinstance(labels, dict) else []
+    others = [
+        _OPERATORS[line["operator"]].format(line["key"], ",".join(line.get("values") or ()))
+        for line in (lines if isinstance(lines, list) else ())
+        if isinstance(line, dict) and line.get("operator") in _OPERATORS
+    ]
+    return ",".join([*equal, *others])
+
+
+def _unseen(subject: Subject) -> str:
+    if subject.namespace in {*NEVER, INSTALLED_IN}:
+        return f"Pods of namespace {subject.namespace} do not come to Moorage"
+    return "a mirror Pod is what its node made of a file" if MIRROR in subject.annotations else ""
