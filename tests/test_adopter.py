@@ -46,10 +46,7 @@ class World:
         rules = RuleSet([PRIVATE])
         clocks = Clocks(lambda: 7.0, lambda: LATER)
         engine = Engine(rules, {AskDigest: Upstream(answer)}, sealer=SEALER, clocks=clocks, new_id=lambda: "id")
-        self.gone: list[str] = []
-        self.adopter = Adopter(
-            self.api, engine, rules, SEALER, now=lambda: 7.0, wall=lambda: LATER, gone=self.gone.append
-        )
+        self.adopter = Adopter(self.api, engine, rules, SEALER, now=lambda: 7.0, wall=lambda: LATER)
 
     def put(self, folder: str, made: dict[str, Any], uid: str = "uid-1", **metadata: Any) -> str:
         stored = copy.deepcopy(made)
@@ -126,9 +123,10 @@ async def test_looking_writes_nothing() -> None:
 async def test_a_gone_digest_is_replaced_and_an_event_tells_it() -> None:
     world = World(upstream(E))
     path = world.replica_set(annotations=pin(D))
-    await world.run()
+    (report,) = await world.run()
     assert world.held(path) == {NAME: E}
-    assert world.gone == ["private"]
+    assert [one.rule for one in report.gone] == ["private"]
+    await world.adopter.tell(report.living, report.gone[0])
     (event,) = [one for place, one in world.api.objects.items() if "/events/" in place]
     assert (event["reason"], event["involvedObject"]["name"]) == ("PinRepinned", f"web-{HASH}")
     assert D in event["message"]
@@ -139,7 +137,7 @@ async def test_what_only_a_person_can_mend_is_told() -> None:
     world = World(upstream(GONE))
     path = world.replica_set(annotations=pin(D))
     (report,) = await world.run()
-    await world.adopter.tell(report)
+    await world.adopter.tell(report.living, report.gone[0])
     assert world.held(path) == {NAME: D}
     (event,) = [one for place, one in world.api.objects.items() if "/events/" in place]
     assert event["reason"] == "PinGone"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -182,6 +183,25 @@ async def test_a_hangup_loads_again(tmp_path: Path) -> None:
         while len(server.lines("configuration in force")) < 2:  # noqa: ASYNC110 - the line is the event
             await asyncio.sleep(0)
         assert (await server.get("/readyz"))[0] == 200
+
+
+async def test_a_log_that_nobody_reads_holds_up_no_review_and_no_end(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    try:
+        async with served(tmp_path, "--drain", "0s", stderr=write) as server:
+            connection = await idle(server)
+            # A pipe holds 64 KiB; each of these is a line of 8 KiB.
+            request = post(admission_review(pod(*[f"Registry.example.com/{'x' * 450}"] * 16)))
+            for _ in range(60):
+                await connection.send(request)
+                assert (await connection.answer())[0] == 200
+            assert (await server.get("/livez"))[0] == 200
+            connection.close()
+            server.signal(signal.SIGTERM)
+            assert await server.process.wait() == 0
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 @pytest.mark.parametrize("port", ["--listen", "--ops-listen"])

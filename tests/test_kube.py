@@ -17,7 +17,7 @@ import trustme
 
 from tests.doors import soon
 from webhook.access import Access
-from webhook.kube import MERGE_PATCH, METADATA, Answer, Kube, ListBroke, named
+from webhook.kube import MERGE_PATCH, METADATA, Answer, Kube, ListBroke, named, said
 
 Reply = Callable[["Handler"], None]
 
@@ -220,3 +220,37 @@ async def test_no_trouble_shows_the_token(server: Server) -> None:
     answer = await server.kube.get("/x", deadline=soon())
     assert "canary" not in repr(answer)
     assert "canary" not in repr(server.kube)
+
+
+WARNINGS = [
+    ("nothing", {}, ()),
+    ("one", {"Warning": '299 - "policy/v1beta1 is deprecated"'}, ("policy/v1beta1 is deprecated",)),
+    ("an agent", {"Warning": '299 kube-apiserver "old"'}, ("old",)),
+    ("quotes and backslashes", {"Warning": r'299 - "a \"b\" c:\\d"'}, ('a "b" c:\\d',)),
+    ("two in a line", {"Warning": '299 - "a, b", 299 - "c"'}, ("a, b", "c")),
+    ("UTF-8", {"Warning": '299 - "größer"'.encode().decode("latin-1")}, ("größer",)),
+    ("no warning", {"Warning": "nonsense"}, ()),
+]
+
+
+@pytest.mark.parametrize("status", [201, 403])
+@pytest.mark.parametrize(("headers", "expected"), [row[1:] for row in WARNINGS], ids=[row[0] for row in WARNINGS])
+async def test_what_the_server_warns_of_is_read(
+    server: Server, headers: dict[str, str], expected: tuple[str, ...], status: int
+) -> None:
+    """RFC 7234, 5.5, as the API server writes it (apiserver, endpoints/handlers/warnings)."""
+    server.running.reply = lambda handler: handler.say(status, **headers)
+    assert (await server.kube.send("POST", "/x", {}, deadline=soon())).warnings == expected
+
+
+SAID = [
+    (Answer(404, b'{"kind":"Status","message":"pods \\"x\\" not found"}'), 'pods "x" not found'),
+    (Answer(403, b"<html>"), "the API server answers 403"),
+    (Answer(500, b'{"message":""}'), "the API server answers 500"),
+    (Answer(0, trouble="the API server refuses the connection"), "the API server refuses the connection"),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), SAID, ids=[str(row[0].status) for row in SAID])
+def test_why_is_told_in_the_servers_words_where_it_has_some(answer: Answer, expected: str) -> None:
+    assert said(answer) == expected

@@ -60,7 +60,7 @@ async def test_a_namespace_that_is_not_there_is_looked_for_again_soon(world: Wor
     ("answer", "why"),
     [
         (Answer(0, trouble="the API server refuses the connection"), "the API server refuses the connection"),
-        (Answer(403), "the service account may not read it"),
+        (Answer(403), "this account may not read it"),
         (Answer(200, b"[]"), "the API server answers something else than was asked for"),
     ],
     ids=["no answer", "forbidden", "nonsense"],

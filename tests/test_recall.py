@@ -3,6 +3,7 @@
 import copy
 import json
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -12,8 +13,21 @@ from hypothesis import strategies as st
 
 from tests.core.test_admission import patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
+from webhook.core.admission import MAX_KNOWN
 from webhook.core.annotation import IMAGES
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.ask import (
+    Absent,
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskPin,
+    AskSibling,
+    AskStanding,
+    Fact,
+    Failed,
+    NotAsked,
+    Oracle,
+)
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
 from webhook.core.rules import Requirement, Rule, RuleSet
@@ -41,6 +55,7 @@ class World:
         oracles: dict[type, Oracle] = {
             AskDigest: self,
             AskPin: Unasked(Reason.NO_CLUSTER),
+            AskSibling: Unasked(Reason.NO_CLUSTER),
             AskStanding: Unasked(Reason.NO_CLUSTER),
             AskHeld: Unasked(Reason.OFFLINE),
         }
@@ -112,6 +127,17 @@ def test_another_namespace_is_decided_by_itself() -> None:
     )
 
 
+def test_a_pod_that_shows_our_annotation_is_judged_by_its_age_each_time() -> None:
+    world = World()
+    engine = world.engine()
+    document = patched(pod(IMAGE), answer(engine, sent(pod(IMAGE))))
+    world.fact = known(E, source="cached")
+    world.now = NOON + 59_900
+    assert "patch" not in answer(engine, sent(document))
+    world.now = NOON + 60_100
+    assert images(document, answer(engine, sent(document))) == [f"localhost:30081/team/app@{E}"]
+
+
 def test_a_seal_is_not_older_than_a_second() -> None:
     world = World()
     engine = world.engine()
@@ -172,8 +198,11 @@ PODS: st.SearchStrategy[dict[str, Any]] = st.builds(
         optional={
             "labels": st.sampled_from([{"tier": "web"}, {"tier": "db"}, {"pod-template-hash": "7d9c5b8f6"}]),
             "annotations": st.sampled_from([{"a": "b"}, {"moorage.dev/skip": "true"}, {IMAGES: "{}"}]),
-            "generateName": st.sampled_from(["web-", "db-"]),
-            "ownerReferences": st.sampled_from([[{"kind": "ReplicaSet", "name": "web-7d9c5b8f6", "uid": "u", "controller": True}]]),
+            "name": st.sampled_from([None, *"abcdefgh"]),
+            "generateName": st.sampled_from([f"{name}-" for name in "abcdefgh"]),
+            "ownerReferences": st.sampled_from(
+                [[{"kind": "Job", "name": name, "uid": "u", "controller": True}] for name in "abcdefgh"]
+            ),
         },
     ),
     st.fixed_dictionaries(
@@ -217,7 +246,30 @@ def test_whatever_came_before_the_answer_is_that_of_one_who_remembers_nothing(
         world.fact = fact
         world.now += passed
         body = sent(document, namespace=namespace)
-        told, anew = answer(engine, body), answer(world.engine(*rules), body)
+        # A review that is too large to be remembered anywhere.
+        large = sent({**document, "strange": "x" * MAX_KNOWN}, namespace=namespace)
+        told, anew = answer(engine, body), answer(world.engine(*rules), large)
         assert without_time(told, document) == without_time(anew, document)
         text = (patched(copy.deepcopy(document), told)["metadata"].get("annotations") or {}).get(IMAGES, "{}")
         assert 0 <= world.now - json.loads(text).get("time", world.now) <= 1000
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        lambda name: {"name": name},
+        lambda name: {"name": None, "generateName": f"{name}-"},
+        lambda name: {"ownerReferences": [{"kind": "Job", "name": name, "uid": "u", "controller": True}]},
+    ],
+    ids=["name", "generated name", "owner"],
+)
+def test_each_workload_falls_on_its_own_side_of_a_percentage(named: Callable[[str], dict[str, Any]]) -> None:
+    engine = World().engine(HALF)
+    sides = set()
+    for name in "abcdefgh":
+        document = pod(IMAGE, **named(name))
+        told = answer(engine, sent(document, namespace="half"))
+        large = sent({**document, "strange": "x" * MAX_KNOWN}, namespace="half")
+        assert without_time(told, document) == without_time(answer(World().engine(HALF), large), document)
+        sides |= set(images(document, told))
+    assert len(sides) == 2

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support.api import FakeApi
-from webhook.core.registration import Reached
+from webhook.core.registration import NotRegistered, Reached
 from webhook.kube import Answer
-from webhook.registrar import PATH, NotRegistered, Registrar
+from webhook.registrar import PATH, Registrar
 
 HERE = Reached(url="https://127.0.0.1:8443", authority=b"PEM")
 

@@ -163,8 +163,8 @@ async def test_a_pin_without_our_seal_is_a_hint() -> None:
 
 TROUBLES = [
     ("down", Answer(0, trouble="the API server refuses the connection"), "the API server refuses the connection"),
-    ("forbidden", Answer(403), "the service account may not read it"),
-    ("no token", Answer(401), "the service account may not read it"),
+    ("forbidden", Answer(403), "this account may not read it"),
+    ("no token", Answer(401), "this account may not read it"),
     ("broken", Answer(500), "the API server answers 500"),
     ("busy", Answer(429), "the API server answers 429"),
     ("no JSON", Answer(200, b"<html>"), "the API server answers something else than was asked for"),

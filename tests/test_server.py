@@ -1,6 +1,7 @@
 """The serving process: ports, readiness, certificates swapped under load, a drain that fails no call."""
 
 import asyncio
+import socket
 import ssl
 import warnings
 from datetime import timedelta
@@ -13,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.support.serving import Running, post, review, serving
-from webhook.server import Listen
+from tests.support.serving import Connection, Running, post, review, serving
+from webhook.listening import Listen
 from webhook.tls import BadCertificate, check, self_signed, utc_now
 
 
@@ -161,6 +162,43 @@ async def test_a_caller_must_show_a_certificate_of_the_authority_in_force() -> N
         await running.server.swap(running.server.shown[0], client_ca=pem(new))
         assert [await answered(one) for one in (old, new, None)] == [False, True, False]
         assert (await get(running, "/readyz"))[0] == 200
+
+
+async def handshaken(running: Running, raw: socket.socket) -> Connection:
+    """TLS over a connection that is there already."""
+    raw.setblocking(False)
+    context = ssl.create_default_context(cadata=running.ca.decode())
+    return Connection(*await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost"))
+
+
+async def test_callers_whom_the_kernel_took_before_the_port_was_closed_are_let_in() -> None:
+    async with serving() as running:
+        # No turn of the loop lies in between: nobody but the kernel knows of them.
+        raw = [socket.create_connection(running.admission) for _ in range(5)]
+        running.server._close_the_door()
+        for one in raw:
+            connection = await handshaken(running, one)
+            await connection.send(post(review("a")))
+            assert (await connection.answer())[0] == 200
+            connection.close()
+
+
+async def test_the_end_waits_for_callers_who_have_not_said_yet_what_they_want() -> None:
+    async with serving() as running:
+        raw = socket.create_connection(running.admission)
+        while not running.server._callers:  # noqa: ASYNC110 - the count is the event
+            await asyncio.sleep(0)
+        running.server.stop()
+        while running.server._admission.servers[0].is_serving():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        for _ in range(50):
+            await asyncio.sleep(0)
+            assert not running.server._admission.ending.is_set()
+        connection = await handshaken(running, raw)
+        await connection.send(post(review("a")))
+        status, headers, _ = await connection.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        await running.task
 
 
 def pem(authority: trustme.CA) -> str:

@@ -123,5 +123,5 @@ def decoded(decoder: "msgspec.json.Decoder[Decoded]", answer: Answer) -> Decoded
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Failed(Reason.BAD_REGISTRY, "", "the API server answers something else than was asked for")
     if answer.status in _FORBIDDEN:
-        return Failed(Reason.ABSENT, "", "the service account may not read it")
+        return Failed(Reason.ABSENT, "", "this account may not read it")
     return Failed(Reason.UNAVAILABLE, "", answer.trouble or f"the API server answers {answer.status}")

@@ -81,6 +81,11 @@ class Desk:
         self._shed = shed
         self._fault = fault
 
+    @property
+    def path(self) -> str:
+        """Where reviews arrive."""
+        return self._path.decode()
+
     def serves(self, path: bytes) -> bool:
         """Whether reviews arrive at this path; a secret in it is compared in constant time."""
         return compare_digest(path, self._path) if self._is_secret else path == self._path

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from webhook.kube import Answer, named
+from webhook.kube import Answer, named, said
 
 DURATION: Final = 15.0
 """Seconds after which a Lease that nobody renews may be taken."""
@@ -62,7 +62,8 @@ class Lease:
         now: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`identity` is this process's own and nobody else's; `now` is monotonic."""
+        """`identity` is this process's own and nobody else's; `now` is monotonic. `trouble` says why the Lease could not be
+        read or written last."""
         self._api = api
         self._folder = named("apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases")
         self._path = f"{self._folder}/{name}"
@@ -71,6 +72,7 @@ class Lease:
         self._identity = identity
         self._now = now
         self._wall = wall
+        self.trouble = ""
         self._seen: _Spec | None = None
         self._since = 0.0
 
@@ -80,12 +82,13 @@ class Lease:
         answer = await self._api.get(self._path, deadline=deadline)
         if answer.status == _ABSENT:
             body = self._written({"name": self._name, "namespace": self._namespace}, self._mine(None))
-            return (await self._api.send("POST", self._folder, body, deadline=deadline)).is_good
-        if not answer.is_good:
+            return self._is_done(await self._api.send("POST", self._folder, body, deadline=deadline))
+        if not self._is_done(answer):
             return False
         try:
             found = _decoder.decode(answer.body)
         except msgspec.MsgspecError:
+            self.trouble = f"{self._path}: the API server answers something that is no Lease"
             return False
         if found.spec != self._seen:
             self._seen, self._since = found.spec, self._now()
@@ -94,8 +97,13 @@ class Lease:
         spec = self._mine(found.spec)
         # The resourceVersion goes along: of two who take it at once one gets a conflict.
         answer = await self._api.send("PUT", self._path, self._written(found.metadata, spec), deadline=deadline)
-        if answer.is_good:
+        if self._is_done(answer):
             self._seen, self._since = spec, self._now()
+        return answer.is_good
+
+    def _is_done(self, answer: Answer) -> bool:
+        why = "" if answer.is_good or answer.status == _CONFLICT else said(answer)
+        self.trouble = f"{self._path}: {why}" if why else ""
         return answer.is_good
 
     async def release(self, *, within: float = RETRY) -> None:

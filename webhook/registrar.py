@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from webhook.core.registration import NAME, Reached, registration
+from webhook.core.registration import NAME, NotRegistered, Reached, registration
 from webhook.kube import Answer, named
 
 WITHIN: Final = 10.0
@@ -26,10 +26,6 @@ class Api(Protocol):
         self, method: str, path: str, body: Any, *, deadline: float, query: Mapping[str, str] | None = ...
     ) -> Answer:
         """Write."""
-
-
-class NotRegistered(RuntimeError):
-    """The API server did not take the registration; says why and what to do."""
 
 
 class _Metadata(msgspec.Struct, rename="camel"):

@@ -4,108 +4,32 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-import msgspec
 import uvicorn
 
 from webhook.application import admission
 from webhook.connection import Connection, connection_of, fits
 from webhook.desk import Desk
 from webhook.lane import lane_of
+from webhook.listening import BACKLOG, CannotServe, Listen, Quiet, address_of, announce, configured, until
 from webhook.ops import operations
 from webhook.readiness import Handshake
 from webhook.telemetry import FLUSH_EVERY, Telemetry
 from webhook.tls import Pair, context
 
-KEEP_ALIVE: Final = 125
-"""Seconds: the API server holds idle connections 90 s and must be the one who closes them (linkerd2#14096)."""
-BACKLOG: Final = 2048
-GRACE: Final = 15
-"""Seconds that reviews which wait, and connections that close, may take at the end."""
+if TYPE_CHECKING:
+    import socket
+
 HANDSHAKE: Final = 10
 """Seconds for a TLS handshake; the API server gives up after as many."""
 GOODBYE: Final = 2
 """Seconds that a caller may take to agree that a connection ends."""
 LAST_CALL: Final = 2.0
 """Seconds that those who connected just before the end get to say what they want."""
-
-
-class CannotServe(RuntimeError):
-    """A port was lost: the server cannot go on."""
-
-
-class Listen(msgspec.Struct, frozen=True):
-    """Host and port; port 0 picks a free one."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> "Listen":
-        """From `host:port`.
-
-        Raises:
-            ValueError: it is none.
-        """
-        host, colon, port = text.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"{text!r} is no address; write it as 0.0.0.0:8443")
-        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - serving others is what it is for
-
-    def bound(self) -> socket.socket:
-        """A socket bound to it."""
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        made = socket.socket(family, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            made.bind((self.host, self.port))
-        except OSError:
-            made.close()
-            raise
-        return made
-
-
-class _Quiet(uvicorn.Server):
-    """A uvicorn server whose signals, listeners and end are ours. `listen` makes its listener; it is `up` from then on,
-    until `ending` is set."""
-
-    def __init__(self, config: uvicorn.Config, listen: Callable[["_Quiet"], Awaitable[asyncio.Server]]) -> None:
-        super().__init__(config)
-        self.servers: list[asyncio.Server] = []
-        self.up = asyncio.Event()
-        self.ending = asyncio.Event()
-        self._listen = listen
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
-        await self.lifespan.startup()
-        self.servers = [await self._listen(self)]
-        self.started = True
-        self.up.set()
-
-    async def main_loop(self) -> None:
-        # Uvicorn's own looks ten times a second for an end and a new date header.
-        await self.ending.wait()
-
-    def protocol(self) -> asyncio.Protocol:
-        """A protocol for one connection."""
-        kind: Any = self.config.http_protocol_class
-        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
-        return made
-
-
-def announce(line: str) -> None:
-    """Print where the server is reached; whether anybody reads it is their affair."""
-    with contextlib.suppress(OSError):
-        print(line, flush=True)  # noqa: T201 - standard output is for this line
 
 
 class Server:
@@ -125,7 +49,8 @@ class Server:
         lane: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`pair` and `client_ca` (PEM) serve until `swap` is given others.
+        """`pair` and `client_ca` (PEM) serve until `swap` is given others. It is `up` once it serves, and `stopping` from
+        the signal on.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -141,11 +66,12 @@ class Server:
         self._context = context(pair, client_ca=client_ca)
         self._fits = fits()
         self._lane = lane and self._fits
-        self._stop = asyncio.Event()
+        self.up = asyncio.Event()
+        self.stopping = self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._swapping = asyncio.Lock()
-        self._admission = _Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
-        self._ops = _Quiet(self._config(operations(self._checks, telemetry.exposition), lane=False), self._listen_ops)
+        self._admission = Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
+        self._ops = Quiet(self._config(operations(self._checks, telemetry.exposition), lane=False), self._listen_ops)
         self._handshake = Handshake(self._own_address, lambda: self._pair, wall=wall)
         self._socket: socket.socket | None = None
         self._ops_socket: socket.socket | None = None
@@ -170,14 +96,18 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
-        addresses = {"admission": f"https://{_shown(self._socket)}", "ops": f"http://{_shown(self._ops_socket)}"}
+        addresses = {
+            "admission": f"https://{address_of(self._socket)}",
+            "ops": f"http://{address_of(self._ops_socket)}",
+        }
         serving = [asyncio.create_task(self._admission.serve()), asyncio.create_task(self._ops.serve())]
         flushing = asyncio.create_task(self._flush())
         try:
-            await _until(serving, self._admission.up, self._ops.up)
+            await until(serving, self._admission.up, self._ops.up)
+            self.up.set()
             self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
             ready(json.dumps({"listening": addresses}))
-            await _until(serving, self._stop)
+            await until(serving, self._stop)
             await self._end(serving)
         finally:
             flushing.cancel()
@@ -219,7 +149,7 @@ class Server:
         """The pair and the authority of clients that are in force."""
         return self._pair, self._client_ca
 
-    async def _listen_for_reviews(self, server: _Quiet) -> asyncio.Server:
+    async def _listen_for_reviews(self, server: Quiet) -> asyncio.Server:
         if self._socket is None:
             raise CannotServe("the port is not bound")
         # A duplicate: the listener closes its socket when the next one takes over.
@@ -232,34 +162,19 @@ class Server:
             ssl_shutdown_timeout=GOODBYE,
         )
 
-    async def _listen_ops(self, server: _Quiet) -> asyncio.Server:
+    async def _listen_ops(self, server: Quiet) -> asyncio.Server:
         if self._ops_socket is None:
             raise CannotServe("the port is not bound")
         return await asyncio.get_running_loop().create_server(server.protocol, sock=self._ops_socket, backlog=BACKLOG)
 
-    def _caller(self, server: _Quiet) -> asyncio.Protocol:
+    def _caller(self, server: Quiet) -> asyncio.Protocol:
         made = server.protocol()
         self._callers.add(made)
         return made
 
     def _config(self, app: Any, *, lane: bool) -> uvicorn.Config:
         bounded: Any = connection_of(self._desk.patience) if self._fits else "h11"
-        return uvicorn.Config(
-            app,
-            http=lane_of(self._desk) if lane else bounded,
-            loop="none",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            proxy_headers=False,
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
-        )
+        return configured(app, lane_of(self._desk) if lane else bounded)
 
     async def _checks(self) -> dict[str, str]:
         return {
@@ -306,8 +221,8 @@ class Server:
         if self._socket is None:
             return
         loop = asyncio.get_running_loop()
-        self._socket.setblocking(False)
         with contextlib.suppress(OSError):
+            self._socket.setblocking(False)
             while True:
                 caller, _ = self._socket.accept()
                 task = asyncio.ensure_future(
@@ -337,26 +252,3 @@ class Server:
 
     def _expects_somebody(self) -> bool:
         return any(isinstance(one, Connection) and one.is_expected(LAST_CALL) for one in tuple(self._callers))
-
-
-async def _until(serving: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
-    """Until all of this has happened, as long as both servers serve.
-
-    Raises:
-        OSError: a port cannot be listened at.
-        CannotServe: a server ended by itself.
-    """
-    happening: asyncio.Future[Any] = asyncio.gather(*(event.wait() for event in events))
-    every: set[asyncio.Future[Any]] = {happening, *serving}
-    await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
-    if not happening.done():
-        happening.cancel()
-        for one in serving:
-            if one.done():
-                one.result()
-        raise CannotServe("a server ended that should go on")
-
-
-def _shown(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

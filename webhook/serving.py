@@ -8,20 +8,25 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
 from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
 from webhook.config import BadConfiguration, Loaded, load
+from webhook.core.registration import NAME, NotRegistered, Reached
 from webhook.core.seal import Sealer
 from webhook.desk import Desk
+from webhook.listening import Listen, announce
 from webhook.reload import fingerprint, watch
-from webhook.server import Listen, Server, announce
+from webhook.server import Server
 from webhook.telemetry import Libraries, Log, Telemetry
 from webhook.tls import Authority, BadCertificate, Pair, is_due, read, utc_now
 from webhook.wiring import Assembly, Cluster, new_id, sealer_from
 from webhook.writer import Writer
+
+if TYPE_CHECKING:
+    from webhook.registrar import Registrar
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -45,6 +50,7 @@ class Options(msgspec.Struct, frozen=True):
     lane: bool = True
     kube: str = "auto"
     kubeconfig: Path | None = None
+    register_url: str = ""
 
 
 class BadOptions(ValueError):
@@ -83,6 +89,7 @@ class Service:
         self._authority: Authority | None = None
         self._assembly: Assembly | None = None
         self._desk: Desk | None = None
+        self._registrar: Registrar | None = None
         self.server: Server | None = None
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
@@ -97,22 +104,45 @@ class Service:
             server, assembly = self._assembled()
             await assembly.warm(self._loaded)
             calm_collector()
-            beside = [
-                asyncio.create_task(self._watch()),
-                asyncio.create_task(self._renew_in_time()),
-            ]
+            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._renew_in_time())]
+            registered = asyncio.create_task(self._registered(server))
             try:
                 await server.run(ready=ready)
+                await registered
             finally:
-                for task in beside:
+                for task in (*beside, registered):
                     task.cancel()
-                await asyncio.gather(*beside, return_exceptions=True)
+                await asyncio.gather(*beside, registered, return_exceptions=True)
         finally:
             if self._assembly is not None:
                 await self._assembly.aclose()
             logging.getLogger().removeHandler(libraries)
             self.telemetry.log.flush()
             await asyncio.to_thread(self._writer.close)
+
+    async def _registered(self, server: Server) -> None:
+        """Be registered by URL for as long as the server serves, where that was asked for."""
+        if self._registrar is None:
+            return
+        await server.up.wait()
+        try:
+            await self._register()
+            await server.stopping.wait()
+        except NotRegistered:
+            server.stop()
+            raise
+        finally:
+            # Before the drain: from now on the API server asks nobody.
+            if not await self._registrar.remove():
+                self.telemetry.log.write("error", "registration left behind", name=NAME)
+
+    async def _register(self) -> None:
+        if self._registrar is None or self.server is None or self._desk is None:
+            return
+        pair, _ = self.server.shown
+        authority = self._authority.certificate if self._authority is not None else pair.certificate
+        await self._registrar.put(Reached(self._desk.path, url=self._options.register_url, authority=authority))
+        self.telemetry.log.write("info", "registered", url=self._options.register_url)
 
     async def _watch(self) -> None:
         while True:
@@ -128,6 +158,7 @@ class Service:
         try:
             sealer = sealer_from(options.seal_key_file)
             cluster = self._cluster(sealer)
+            self._registrar = self._registrar_of(cluster)
             assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
         except ValueError as bad:
@@ -217,7 +248,8 @@ class Service:
             client_ca = _client_ca(options.client_ca)
             if (pair, client_ca) != shown:
                 await self.server.swap(pair, client_ca=client_ca)
-        except (BadCertificate, BadOptions) as bad:
+                await self._register()
+        except (BadCertificate, BadOptions, NotRegistered) as bad:
             self.telemetry.certificate_success.set(0)
             raise _NotLoaded("certificate not loaded", problem=str(bad)) from None
         self.telemetry.certificate_success.set(1)
@@ -235,6 +267,18 @@ class Service:
             return Cluster(Kube(access), sealer)
         except NoCluster as none:
             raise BadOptions(f"{none}; --kube off does without a cluster") from None
+
+    def _registrar_of(self, cluster: Cluster | None) -> "Registrar | None":
+        url = self._options.register_url
+        if not url:
+            return None
+        if not url.startswith("https://"):
+            raise BadOptions(f"--register-url {url}: write it as https://HOST:PORT, as the API server reaches us")
+        if cluster is None:
+            raise BadOptions("--register-url wants a cluster to register at: give --kubeconfig")
+        from webhook.registrar import Registrar as ByUrl  # noqa: PLC0415 - as the cluster's own
+
+        return ByUrl(cluster.kube)
 
     def _fault(self, uid: str, error: BaseException) -> str:
         """Log a fault of ours and give its id."""

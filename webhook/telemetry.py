@@ -166,6 +166,9 @@ class Telemetry:
             "Images of revisions: pinned, kept or not; and of Pods: decided by a pin, by a sibling, or not read.",
             ["resource", "outcome"],
         )
+        self.pins_gone = Count(
+            "moorage_pins_gone_total", "Pins whose digest the upstream does not have any more.", ["rule"]
+        )
         self.guarded = Count("moorage_guard_total", "Images that name a target by hand.", ["target", "outcome"])
         self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
         self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")

@@ -4,6 +4,7 @@ control plane (tests/cluster/test_live.py)."""
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +17,14 @@ import yaml
 
 from tests.cli.conftest import Shell
 from tests.core.revisions import HASH, template
-from tests.core.world import NOON, SEALER, pod
+from tests.core.world import NOON, SEALER, pod, subject
 from tests.support.api import FakeApi
 from tests.support.apiserver import api_server
 from tests.support.aside import aside
 from tests.support.living import owner, put, put_deployment
 from tests.support.registry import FakeRegistry, fake_registry, image_document
+from webhook.core.annotation import Entry
+from webhook.core.annotation import written as images_written
 from webhook.core.pins import written
 from webhook.core.revision import Revision
 from webhook.kube import Answer
@@ -219,6 +222,16 @@ def test_where_there_is_no_cluster_that_is_said(
     assert world.shell.err.startswith("moorage: there is no cluster to ask: give --kubeconfig")
 
 
+def test_a_kubeconfig_goes_before_the_cluster_of_this_pod(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As client-go has it; without one the service account is asked for."""
+    world.deployment()
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    assert world.type("check", "deploy/web") == 0
+    monkeypatch.delenv("KUBECONFIG")
+    assert world.type("check", "deploy/web") == 2
+    assert "serviceaccount holds no token" in world.shell.err
+
+
 def test_what_is_not_found_is_named_and_the_rest_is_done(world: World) -> None:
     world.deployment()
     assert world.type("check", "deploy", "nosuch", "web", "-o", "json") == 2
@@ -411,6 +424,19 @@ def test_the_clusters_own_answer_is_shown_with_its_warnings(world: World) -> Non
     assert world.asked == []
 
 
+def test_a_manifest_that_changes_nothing_is_sent_as_a_pod_of_its_rollout(world: World) -> None:
+    world.deployment()
+    installed(world, world.configuration())
+    live = world.api.objects["/apis/apps/v1/namespaces/shop/deployments/web"]
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": live["spec"]}
+    world.shell.write("same.json", json.dumps(manifest))
+    sent = admits(world, 201)
+    assert world.type("check", "same.json", "--from-cluster", "--server") == 0
+    assert [one["metadata"]["ownerReferences"][0]["name"] for one in sent] == [f"web-{HASH}"]
+    assert world.type("check", "same.json", "--server") == 0
+    assert "ownerReferences" not in sent[1]["metadata"]
+
+
 def test_the_cluster_is_asked_without_any_configuration(world: World) -> None:
     (world.shell.folder / "moorage.yaml").unlink()
     world.shell.write("pod.json", json.dumps(pod(world.image)))
@@ -517,6 +543,52 @@ def test_pods_of_system_namespaces_are_shown_as_left_alone(world: World) -> None
     (image,) = world.result["objects"][0]["images"]
     assert (image["action"], image["reason"]) == ("unchanged", "NotServed")
     assert world.asked == []
+
+
+def test_what_moorage_wrote_on_a_pod_a_moment_ago_is_believed_with_the_key(world: World) -> None:
+    made = pod(world.placed(world.old))
+    entry = Entry(world.image, world.old, "kraken", "mine", "fresh")
+    now = time.time_ns() // 1_000_000
+    text = images_written({"containers/c0": entry}, subject(made, "shop"), SEALER, now)
+    put(world.api, "Pod", "x", spec=made["spec"], metadata={"annotations": {"moorage.dev/images": text}})
+    assert world.type("check", "po/x", "--seal-key-file", "seal.key", "-o", "json", "--exit-code") == 0
+    (image,) = world.result["objects"][0]["images"]
+    assert (image["from"], image["to"]) == (world.image, world.placed(world.old))
+    assert world.asked == []
+    assert world.type("check", "po/x", "-o", "json", "--exit-code") == 1
+    assert world.result["objects"][0]["images"][0]["to"] == world.placed(world.new)
+
+
+def labelled(world: World, **labels: str) -> None:
+    world.api.objects["/api/v1/namespaces/shop"] = {"metadata": {"name": "shop", "labels": labels}}
+
+
+def test_a_namespace_that_wants_to_be_left_alone_is(world: World) -> None:
+    world.deployment()
+    labelled(world, **{"moorage.dev/skip": "true"})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    assert world.result["objects"][0]["images"][0]["reason"] == "OptedOut"
+
+
+def test_rules_may_ask_for_labels_of_the_live_namespace(world: World) -> None:
+    world.deployment()
+    labelled(world, team="shop")
+    world.shell.write("moorage.yaml", world.configuration(rule=", namespaceSelector: {matchLabels: {team: shop}}"))
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    assert world.result["objects"][0]["images"][0]["rule"] == "mine"
+    assert world.type("explain", world.image, "--owner", "deploy/web", "-o", "json") == 0
+    assert (world.result["rules"], world.result["rollout"]["now"]) == (["rule mine matches"], world.new)
+    labelled(world, team="other")
+    assert world.type("explain", world.image, "--owner", "deploy/web", "-o", "json") == 0
+    assert world.result["rules"][0] == "rule mine passed over: namespaceSelector does not match"
+
+
+def test_a_namespace_that_cannot_be_read_is_told_and_ends_with_3(world: World) -> None:
+    world.deployment()
+    world.api.forbidden.add("namespaces")
+    assert world.type("check", "deploy/web") == 3
+    said = "deployment/web in shop: Namespace shop could not be read: this account may not read it"
+    assert said in world.shell.err.splitlines()
 
 
 def test_a_pod_of_a_rollout_is_decided_as_one(world: World) -> None:

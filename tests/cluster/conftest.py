@@ -11,6 +11,7 @@ import pytest
 import trustme
 
 from tests.cluster.account import Account, make_account
+from tests.cluster.adopters import Adopter
 from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.gateway import Gateway
@@ -151,6 +152,27 @@ def webhooks(
                 made = shared.take(number, chosen)
             running.enter_context(registered(namespace.api, namespace.name, made.url, chosen, authority))
             until("the registration is in force", lambda: _is_called(made, namespace))
+            return made
+
+        yield start
+
+
+@pytest.fixture
+def adopters(namespace: Namespace, account: Account, evidence: Evidence) -> Iterator[Callable[..., list[Adopter]]]:
+    """Starts `adopters(webhooks, count)`: processes that tend this namespace's pins with the webhooks' configuration."""
+    with ExitStack() as running:
+
+        def start(webhooks: Webhooks, count: int = 1, *flags: str) -> list[Adopter]:
+            made = [
+                Adopter(f"adopter-{number}", webhooks.folder, account.kubeconfig, namespace.name, *flags)
+                for number in range(count)
+            ]
+            for one in made:
+                one.start()
+                running.callback(one.end)
+                evidence.add_log(one.log)
+            for one in made:
+                one.await_ready()
             return made
 
         yield start

@@ -66,11 +66,11 @@ THINGS: Final = (
         ("stop_upstream", "restart_moorage", "kubectl scale deployment app --replicas=6", "pods app", "start_upstream"),
     ),
     Thing(
-        "What was decided and why, on a Pod, and as a laptop sees it",
+        "What was decided and why, what the next Pods would get, and what the cluster itself says of them",
         (
             "kubectl get pods -l app=app -o jsonpath='{.items[0].metadata.annotations}{\"\\n\"}'",
-            "kubectl get deployment app -o yaml | moorage check -",
-            "moorage explain $UPSTREAM/team/app:stable",
+            "moorage check deploy/app && moorage check deploy/app --server",
+            "moorage explain $UPSTREAM/team/app:stable --owner deploy/app",
         ),
     ),
 )

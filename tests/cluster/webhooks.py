@@ -29,7 +29,7 @@ class Webhooks(Sequence[Webhook]):
     def __init__(self, each: Sequence[Webhook], balancer: Balancer, folder: Path, spread: Spread) -> None:
         self._each = each
         self._balancer = balancer
-        self._folder = folder
+        self.folder = folder
         self.url = f"https://127.0.0.1:{balancer.port(spread, len(each))}"
 
     def __getitem__(self, index: Any) -> Any:
@@ -59,7 +59,7 @@ class Webhooks(Sequence[Webhook]):
 
     def first(self, count: int, spread: Spread) -> Self:
         """The first so many of them, with an address of their own."""
-        return type(self)(self._each[:count], self._balancer, self._folder, spread)
+        return type(self)(self._each[:count], self._balancer, self.folder, spread)
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum over all processes that run."""
@@ -106,9 +106,9 @@ class Webhooks(Sequence[Webhook]):
     def configure(self, configuration: str) -> None:
         """Give all another configuration, and wait until it is in force."""
         # Whoever watches the file never sees half of it.
-        new = self._folder / "logs" / "next.yaml"
+        new = self.folder / "logs" / "next.yaml"
         new.write_text(configuration)
-        new.replace(self._folder / "moorage.yaml")
+        new.replace(self.folder / "moorage.yaml")
         begun = [(one, one.begin_reload()) for one in self._each]
         for one, before in begun:
             one.await_reload(before)

@@ -9,10 +9,11 @@ import pytest
 
 from tests.core.revisions import BORN, HASH, NAME, replica_set
 from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, D, E, known
-from webhook.core.adoption import Adopted, Living, Seen, Verdict, adopt, plan_adoption, renewed
+from webhook.core.adoption import Adopted, Verdict, adopt, plan_adoption, renewed
 from webhook.core.annotation import Entry
 from webhook.core.annotation import written as images_written
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed
+from webhook.core.living import Living, Seen
 from webhook.core.manifest import OCI_INDEX, OCI_MANIFEST
 from webhook.core.pins import judge, written
 from webhook.core.reason import Reason

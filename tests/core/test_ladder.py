@@ -366,6 +366,20 @@ def test_an_old_digest_is_warned_of_whatever_is_done_with_it(the_rule: Rule, act
     assert decision.source is Source.STALE
 
 
+def test_a_seal_of_ours_is_a_proof_of_access_and_needs_no_registry() -> None:
+    entry = Entry(TAG, D, "kraken", "private", "fresh")
+    sealed = written({"containers/c0": entry}, subject(pod(CACHED)), SEALER, NOON)
+    (step,) = steps(pod(CACHED, annotations={IMAGES: sealed}), PRIVATE)
+    decision, asked = decide(step, digest=DOWN)
+    assert (decision.to, decision.action, asked) == (CACHED, Action.REWRITTEN, [])
+
+
+@pytest.mark.parametrize(("the_rule", "target"), [(PRIVATE, "kraken"), (rule(targets=()), ""), (rule(percent=0), "")])
+def test_offline_it_is_shown_where_a_tag_would_go(the_rule: Rule, target: str) -> None:
+    decision = settled(TAG, the_rule, digest=NotAsked(Reason.OFFLINE))
+    assert (decision.action, decision.target) == (Action.UNCHANGED, target)
+
+
 def test_offline_a_given_digest_is_shown_as_admission_would_place_it() -> None:
     assert settled(GIVEN, PRIVATE, digest=NotAsked(Reason.OFFLINE)).to == CACHED
 

@@ -114,6 +114,7 @@ def test_an_untagged_image_matches_as_latest() -> None:
 def test_many_rules_of_other_hosts_are_not_even_looked_at() -> None:
     rules = RuleSet([*(a_rule(f"r{n}", f"h{n}.io/**") for n in range(1000)), PRIVATE])
     assert rules.candidates(Reference.parse("registry.example.com/a")) == (PRIVATE,)
+    assert rules._by_host["registry.example.com"] == (PRIVATE,)
 
 
 def test_explaining_names_every_rule_and_the_key_that_keeps_it_from_matching() -> None:

@@ -58,15 +58,18 @@ class Served(msgspec.Struct):
 
 
 @asynccontextmanager
-async def served(folder: Path, *arguments: str, host: str = "registry.example.com") -> AsyncIterator[Served]:
-    """A server on free ports with a certificate of its own, ended when the block ends."""
+async def served(
+    folder: Path, *arguments: str, host: str = "registry.example.com", stderr: int | None = None
+) -> AsyncIterator[Served]:
+    """A server on free ports with a certificate of its own, ended when the block ends. Its log goes to a file, or to
+    the descriptor `stderr`."""
     config, ca, log = folder / "moorage.yaml", folder / "ca.crt", folder / "log"
     config.write_text(CONFIG.format(host=host, name="one"))
     given = ["serve", "--config", str(config), "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", *arguments]
-    with log.open("wb") as stderr:
+    with log.open("wb") as file:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PROGRAM, *given, "--tls-self-signed", "localhost", "--ca-out", str(ca),
-            stdout=asyncio.subprocess.PIPE, stderr=stderr,
+            stdout=asyncio.subprocess.PIPE, stderr=file if stderr is None else stderr,
         )  # fmt: skip
     try:
         assert process.stdout is not None

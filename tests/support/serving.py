@@ -14,7 +14,8 @@ import msgspec
 from webhook.core.admission import decode
 from webhook.desk import Desk
 from webhook.engine import Waiting
-from webhook.server import Listen, Server
+from webhook.listening import Listen
+from webhook.server import Server
 from webhook.telemetry import Log, Telemetry
 from webhook.tls import Pair, self_signed, utc_now
 

@@ -12,7 +12,7 @@ import msgspec
 from webhook import wiring
 from webhook.adopter import Adopter, Report, survey, told
 from webhook.cli import common
-from webhook.cli.cluster import connect
+from webhook.cli.cluster import access, connect
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
@@ -43,11 +43,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     """Look, print, write, and give the exit code."""
+    if wanted.watch:
+        return _watch(wanted, chosen)
     loaded = common.load(chosen)
     kube = connect(wanted.kubeconfig, wanted.context)
     try:
-        if wanted.watch:
-            raise NotImplementedError
         reports = asyncio.run(_once(wanted, loaded, chosen, kube))
     except ListBroke as broke:
         raise Stop(Exit.UNASKED, f"{broke}; is the account allowed to list it?") from None
@@ -56,6 +56,40 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
     common.put(common.pretty(_data(reports)) if wanted.as_json else _table(reports))
     _summarise(reports, wanted)
     return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
+
+
+def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
+    """The same again and again, until SIGTERM."""
+    import gc
+
+    import uvloop
+
+    from webhook.config import BadConfiguration
+    from webhook.listening import CannotServe
+    from webhook.tending import Options, Tending
+
+    options = Options(
+        access=access(wanted.kubeconfig, wanted.context),
+        namespace=wanted.namespace,
+        newest=wanted.newest,
+        interval=wanted.interval,
+        ops_listen=wanted.ops_listen,
+        lease_namespace=wanted.lease_namespace,
+        config=chosen.config,
+        rules=chosen.rules,
+        variables=chosen.variables,
+        seal_key_file=wanted.seal_key_file,
+    )
+    gc.enable()
+    try:
+        uvloop.run(Tending(options, environ=os.environ).run())
+    except BadConfiguration as bad:
+        raise Stop(Exit.USAGE, str(bad), has_place=True) from None
+    except (CannotServe, ValueError) as bad:
+        raise Stop(Exit.USAGE, str(bad)) from None
+    except OSError as failed:
+        raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
+    return Exit.FINE
 
 
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
@@ -75,7 +109,13 @@ async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: 
             kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
         )
         reports = await adopter.look(await survey(kube, wanted.namespace), newest=wanted.newest)
-        return [await adopter.write(report) for report in reports] if wanted.yes else reports
+        if not wanted.yes:
+            return reports
+        done = [await adopter.write(report) for report in reports]
+        for report in done:
+            for one in report.gone:
+                await adopter.tell(report.living, one)
+        return done
 
 
 def _table(reports: Sequence[Report]) -> str:

@@ -185,7 +185,7 @@ async def _decide(inputs: Sequence[Input], call: Call) -> Heard:
 
         heard = await answers(found, call.reach.kube, call.templates, call.chosen.timeout)
         return Heard(_checked(inputs, heard), [], ())
-    cluster = call.reach.cluster if call.is_live or wanted.from_cluster else None
+    cluster = call.reach.cluster if call.asks_cluster else None
     async with asking(loaded, call.chosen, offline=wanted.offline, cluster=cluster) as asked:
         results = await _decide_all(found, asked, call.chosen.timeout)
         return Heard(_checked(inputs, results), asked.sent, asked.problems)
@@ -251,9 +251,9 @@ def _tell(call: Call, heard: Heard, broken: Iterable[BadDocument]) -> None:
         for problem in heard.problems:
             common.say(f"warning: {common.printable(problem)}")
     if heard.results and not wanted.server:
-        unknown = common.unknown(knows_pins=call.is_live or wanted.from_cluster)
+        unknown = common.unknown(in_cluster=call.asks_cluster)
         common.say(f"offline, no digest was asked for; {unknown}" if wanted.offline else unknown)
-        if (call.is_live or wanted.from_cluster) and not call.reach.knows_seals:
+        if call.asks_cluster and not call.reach.knows_seals:
             common.say(common.HINTS)
 
 

@@ -19,6 +19,7 @@ from webhook.cli.exits import Exit, Stop
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from webhook.access import Access
     from webhook.config import Loaded
     from webhook.kube import Kube
 
@@ -89,6 +90,17 @@ class Reach:
 
 
 def connect(kubeconfig: Path | None, context: str | None) -> "Kube":
+    """Who asks the cluster.
+
+    Raises:
+        Stop: there is none.
+    """
+    from webhook.kube import Kube
+
+    return Kube(access(kubeconfig, context), threads=THREADS)
+
+
+def access(kubeconfig: Path | None, context: str | None) -> "Access":
     """The cluster that kubectl would ask: of --kubeconfig, $KUBECONFIG, ~/.kube/config, else the one this Pod is in.
 
     Raises:
@@ -99,12 +111,11 @@ def connect(kubeconfig: Path | None, context: str | None) -> "Kube":
             Exit.USAGE, "there is no cluster to ask: give --kubeconfig, set $KUBECONFIG, or write ~/.kube/config"
         )
     from webhook.access import NoCluster, of_kubeconfig, of_pod
-    from webhook.kube import Kube
 
     try:
         if _is_inside(kubeconfig, context):
-            return Kube(of_pod(os.environ), threads=THREADS)
-        return Kube(of_kubeconfig(_file(kubeconfig), context), threads=THREADS)
+            return of_pod(os.environ)
+        return of_kubeconfig(_file(kubeconfig), context)
     except NoCluster as none:
         raise Stop(Exit.USAGE, str(none)) from None
 

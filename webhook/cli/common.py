@@ -85,10 +85,10 @@ HINTS: Final = (
 """What is said where a cluster's pins are looked at."""
 
 
-def unknown(*, knows_pins: bool) -> str:
-    """What this machine cannot know."""
-    pins = "" if knows_pins else "pins, "
-    return f"not known here: pull secrets (your logins stand in), labels of namespaces, {pins}health of targets"
+def unknown(*, in_cluster: bool) -> str:
+    """What this machine cannot know, with a cluster to ask or without."""
+    of_cluster = "" if in_cluster else "labels of namespaces, pins, "
+    return f"not known here: pull secrets (your logins stand in), {of_cluster}health of targets"
 
 
 class Place(NamedTuple):

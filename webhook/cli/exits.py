@@ -18,7 +18,7 @@ MEANING: Final = {
     Exit.FINE: "all is well",
     Exit.CHANGES: "changes found (-o diff, --exit-code)",
     Exit.USAGE: "usage, configuration or unreadable input",
-    Exit.UNASKED: "a registry could not be asked",
+    Exit.UNASKED: "a registry or cluster could not be asked",
     Exit.REFUSED: "refused by policy",
 }
 

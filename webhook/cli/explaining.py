@@ -11,6 +11,7 @@ from webhook.cli.asking import Sent, asking
 from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit
 from webhook.core.decision import Action, Decision
+from webhook.core.namespace import place
 from webhook.core.reason import Note, Reason, sentence
 from webhook.core.subject import Subject, subjects_of
 
@@ -48,10 +49,11 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """A decision, what was sent for it, how long that took, and what is wrong with logins; how the image stands in a live
-    rollout, where one was named."""
+    """A decision and what it is about, what was sent for it, how long that took, and what is wrong with logins; how the
+    image stands in a live rollout, where one was named."""
 
     decision: Decision
+    subject: Subject
     sent: list[Sent]
     milliseconds: float
     problems: tuple[str, ...]
@@ -75,7 +77,7 @@ def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded")
     explained = asyncio.run(
         _explain(subject, live, loaded, chosen, reach, in_cluster=needs_cluster, offline=wanted.offline)
     )
-    told = _told(explained, subject, loaded)
+    told = _told(explained, loaded)
     common.put(common.pretty(told) if wanted.as_json else _text(told))
     action = explained.decision.action
     if wanted.verbose or action in {Action.REFUSED, Action.FAILED}:
@@ -135,8 +137,11 @@ async def _explain(
         if live is not None and subject.slots[0].image is not None:
             from webhook.cli.rollout import tell
 
-            rollout = await tell(live, subject, asked, loaded, reach, chosen.timeout)
-        return Explained(decision, asked.sent, milliseconds, asked.problems, rollout)
+            rule = next((one for one in loaded.rules.rules if one.name == decision.rule), None)
+            rollout = await tell(live, subject.slots[0].image, rule, asked, reach, chosen.timeout)
+        if cluster is not None:
+            subject, _ = await asked.laptop.engine.conclude(place(subject), deadline=deadline)
+        return Explained(decision, subject, asked.sent, milliseconds, asked.problems, rollout)
 
 
 def _code(explained: Explained) -> Exit:
@@ -146,8 +151,8 @@ def _code(explained: Explained) -> Exit:
     return {Action.REFUSED: Exit.REFUSED, Action.FAILED: Exit.UNASKED}.get(decision.action, Exit.FINE)
 
 
-def _told(explained: Explained, subject: Subject, loaded: "Loaded") -> dict[str, Any]:
-    decision = explained.decision
+def _told(explained: Explained, loaded: "Loaded") -> dict[str, Any]:
+    decision, subject = explained.decision, explained.subject
     slot = decision.slot
     matched = [note for note in decision.trace if note[0] in _RULES]
     rules = loaded.rules.explain(subject, slot, slot.image) if slot.image is not None else ()

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from webhook.cli.asking import Asking
 from webhook.cli.cluster import Reach
@@ -21,9 +21,6 @@ from webhook.core.upstream import ask_upstreams
 from webhook.core.workload import KINDS, POD, BadWords, guessed, read
 from webhook.live import Live, Look, Unread
 from webhook.revisions import siblings_of
-
-if TYPE_CHECKING:
-    from webhook.config import Loaded
 
 
 def find(reach: Reach, word: str, namespace: str, templates: Mapping[str, str]) -> Live:
@@ -47,12 +44,9 @@ def find(reach: Reach, word: str, namespace: str, templates: Mapping[str, str]) 
 
 
 async def tell(
-    live: Live, subject: Subject, asked: Asking, loaded: "Loaded", reach: Reach, within: float
+    live: Live, image: Reference, rule: Rule | None, asked: Asking, reach: Reach, within: float
 ) -> dict[str, Any]:
-    """All of it, for the JSON form. `subject` is one of its next Pods, with the image in its only slot."""
-    (slot,) = subject.slots
-    image = slot.image
-    assert image is not None
+    """All of it, for the JSON form. `rule` is the one that decides on the image."""
     sealer, namespace = reach.cluster.sealer, live.subject.namespace
     siblings = await _siblings(live, reach, within)
     heard = siblings if isinstance(siblings, list) else []
@@ -61,7 +55,6 @@ async def tell(
     current = live.next.revision if live.next is not None else ""
     revisions = live.revisions or own_revision(live.manifest, live.resource.group, live.resource.kind)
     found = standing(image.tagged, current, revisions, namespace, sealer, runs)
-    rule, _ = loaded.rules.first_match(subject, slot, image)
     now = ""
     if rule is not None and image.digest is None:
         ask = _now(rule, image, live.subject, asked.laptop.started)

@@ -67,6 +67,10 @@ def serve(
     kubeconfig: Annotated[
         Path | None, typer.Option(metavar="FILE", help="How to reach a cluster from outside.")
     ] = None,
+    register_url: Annotated[
+        str,
+        typer.Option(metavar="URL", help="Register at the cluster under this https:// URL until the end."),
+    ] = "",
 ) -> None:
     """Answer AdmissionReviews until SIGTERM."""
     import os
@@ -74,7 +78,8 @@ def serve(
     import uvloop
 
     from webhook.config import BadConfiguration, NoConfiguration
-    from webhook.server import CannotServe
+    from webhook.core.registration import NotRegistered
+    from webhook.listening import CannotServe
     from webhook.serving import BadOptions, Options, Service
     from webhook.tls import BadCertificate
 
@@ -98,6 +103,7 @@ def serve(
             log_level.value,
             kube=kube.value,
             kubeconfig=kubeconfig,
+            register_url=register_url,
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())
@@ -105,7 +111,7 @@ def serve(
         raise Stop(Exit.USAGE, str(none)) from None
     except BadConfiguration as bad:
         raise Stop(Exit.USAGE, str(bad), has_place=True) from None
-    except (BadOptions, BadCertificate, CannotServe, ValueError) as bad:
+    except (BadOptions, BadCertificate, CannotServe, NotRegistered, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None

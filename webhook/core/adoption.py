@@ -14,16 +14,16 @@ import msgspec
 from webhook.core.annotation import is_ours, key_of, read, source_of
 from webhook.core.ask import Absent, Ask, Fact, Known
 from webhook.core.decision import RESOLVED
+from webhook.core.living import Living, Seen
 from webhook.core.manifest import INDEXES
 from webhook.core.notes import trouble_of
 from webhook.core.pins import PREFIX, Pinned, has_room, judge, needs_seal, written
 from webhook.core.plan import outcomes
 from webhook.core.reason import Note, Reason
 from webhook.core.reference import BadReference, Reference, is_digest, parsed
-from webhook.core.revision import Revision
 from webhook.core.rules import Rule, RuleSet
 from webhook.core.seal import Sealer
-from webhook.core.subject import Slot, Subject
+from webhook.core.subject import Slot
 from webhook.core.upstream import ask_upstreams
 
 
@@ -40,27 +40,6 @@ class Verdict(StrEnum):
 
 
 WRITES: Final = frozenset({Verdict.ADOPTED, Verdict.RESEALED, Verdict.REPINNED})
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """A Pod of a revision. `images` are the texts of its spec and `running` its imageIDs, by `field/container`;
-    `created` in unix milliseconds."""
-
-    name: str
-    created: int
-    is_ready: bool
-    annotations: Mapping[str, str]
-    images: Mapping[str, str]
-    running: Mapping[str, str]
-
-
-class Living(msgspec.Struct, frozen=True):
-    """A revision that has Pods or will have some, its template, the uid of their controller, and Pods of it."""
-
-    revision: Revision
-    subject: Subject
-    controller: str
-    pods: tuple[Seen, ...] = ()
 
 
 class Adoption(msgspec.Struct, frozen=True):

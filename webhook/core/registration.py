@@ -58,6 +58,10 @@ class Reached(msgspec.Struct, frozen=True):
         }
 
 
+class NotRegistered(RuntimeError):
+    """The API server did not take the registration; says why and what to do."""
+
+
 def registration(
     reached: Reached,
     *,

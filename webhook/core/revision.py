@@ -28,6 +28,7 @@ CONTROLLER_REVISION: Final = Kind("ControllerRevision", "apps", "controllerrevis
 JOB: Final = Kind("Job", "batch", "jobs")
 
 KINDS: Final[Mapping[str, Kind]] = {kind.resource: kind for kind in (REPLICA_SET, CONTROLLER_REVISION, JOB)}
+NAMED: Final[Mapping[str, Kind]] = {kind.name: kind for kind in KINDS.values()}
 """By resource, as a review names it."""
 
 KEPT_BY: Final[Mapping[tuple[str, str], Kind]] = {

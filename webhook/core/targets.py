@@ -77,10 +77,6 @@ class Place(msgspec.Struct, frozen=True):
         origins = [Reference(candidate, path, image.tag, image.digest) for candidate in candidates if path]
         return [one for one in origins if isinstance(parsed(str(one)), Reference)]
 
-    def unknown_placeholders(self) -> list[str]:
-        """Names in braces that are no placeholder: variables that were not filled."""
-        return [name for name in _PLACEHOLDER.findall(self.template) if name not in PLACEHOLDERS]
-
 
 def places_of(places: Iterable[Place], image: Reference) -> tuple[Reference, ...]:
     """The image at each of these places that can have it: behind a prefix a long path may be none any more."""

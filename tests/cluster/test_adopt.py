@@ -1,0 +1,192 @@
+"""Pins that nobody wrote at the time, and pins whose digest is gone: what `moorage adopt` does about them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.account import Account
+from tests.cluster.adopters import Adopter
+from tests.cluster.configuration import configuration
+from tests.cluster.namespace import Namespace, images_of
+from tests.cluster.process import ran
+from tests.cluster.test_pins_deployment import pins_of, placed, replica_sets
+from tests.cluster.until import until
+from tests.cluster.upstream import Upstream
+from tests.cluster.webhooks import Webhooks
+from tests.cluster.workloads import daemon_set, deployment, stateful_set
+
+pytestmark = pytest.mark.usefixtures("kwok")
+
+Start = Callable[..., Webhooks]
+Tend = Callable[..., list[Adopter]]
+
+
+@pytest.fixture
+def image(upstream: Upstream) -> str:
+    return upstream.image("team/app", "stable")
+
+
+def digests(made: Any) -> set[str]:
+    """What the pins on an object name."""
+    return {digest for pin in pins_of(made).values() for digest in pin["images"].values()}
+
+
+def events(namespace: Namespace, reason: str) -> list[Any]:
+    """The Events with this reason."""
+    return [one for one in namespace.objects("Event") if one["reason"] == reason]
+
+
+def roll_out(namespace: Namespace, image: str, replicas: int = 3) -> None:
+    namespace.create(deployment("app", image, replicas=replicas))
+    namespace.await_rollout("Deployment", "app")
+
+
+def test_where_a_pinned_digest_is_gone_the_rollout_is_pinned_anew_and_grows(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
+) -> None:
+    old = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host, resolving={"pins": "100ms"}))
+    roll_out(namespace, image)
+    new = upstream.push("team/app", "stable")
+    upstream.delete("team/app", old)
+    (adopter,) = adopters(started)
+    (event,) = until("an event tells it", lambda: events(namespace, "PinRepinned"))
+    assert event["involvedObject"]["name"] == replica_sets(namespace)[0]["metadata"]["name"]
+    assert old in event["message"]
+    assert new in event["message"]
+    assert adopter.metric("moorage_pins_gone_total", rule="private") == 1
+    assert adopter.metric("moorage_pins_total", resource="replicasets", outcome="repinned") == 1
+    first = {one["metadata"]["name"] for one in namespace.objects("Pod", app="app")}
+    until("the webhook has read the new pin", lambda: next_image(namespace) == placed(new))
+    namespace.scale("Deployment", "app", 30)
+    young = [one for one in namespace.await_pods("app", 30) if one["metadata"]["name"] not in first]
+    assert {one for each in young for one in images_of(each)} == set(placed(new))
+
+
+def test_on_pin_gone_keep_it_is_told_and_not_changed(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
+) -> None:
+    old = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host, rule={"onPinGone": "keep"}))
+    roll_out(namespace, image)
+    upstream.push("team/app", "stable")
+    upstream.delete("team/app", old)
+    (adopter,) = adopters(started)
+    until("an event tells it", lambda: events(namespace, "PinGone"))
+    rounds = sum(line["event"] == "looked" for line in adopter.lines())
+    until("it looks again", lambda: sum(line["event"] == "looked" for line in adopter.lines()) > rounds + 1)
+    assert len(events(namespace, "PinGone")) == 1
+    assert adopter.metric("moorage_pins_gone_total", rule="private") == 1
+    assert digests(replica_sets(namespace)[0]) == {old}
+
+
+def test_a_registry_that_is_down_has_lost_nothing(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
+) -> None:
+    old = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host))
+    roll_out(namespace, image)
+    upstream.stop()
+    (adopter,) = adopters(started)
+    until("it has looked twice", lambda: sum(line["event"] == "looked" for line in adopter.lines()) > 1)
+    assert digests(replica_sets(namespace)[0]) == {old}
+    assert events(namespace, "PinGone") == events(namespace, "PinRepinned") == []
+
+
+def test_an_install_on_a_living_cluster_splits_no_rollout(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, account: Account, image: str, tmp_path: Path
+) -> None:
+    digest = upstream.push("team/app", "stable", platforms=("amd64", "arm64"))
+    namespace.create(deployment("app", image, replicas=2))
+    namespace.create(stateful_set("set", image, replicas=2))
+    namespace.create(daemon_set("daemon", image))
+    for kind, name in (("Deployment", "app"), ("StatefulSet", "set"), ("DaemonSet", "daemon")):
+        namespace.await_rollout(kind, name)
+    for one in namespace.objects("Pod"):
+        run_by_kubelet(namespace, one, f"{upstream.host}/team/app@{digest}")
+    config = tmp_path / "moorage.yaml"
+    config.write_text(configuration(upstream.host))
+    keys = tmp_path / "seal.keys"
+    keys.write_text("k" * 32)
+    words: list[str | Path] = ["adopt", "--config", config, "--kubeconfig", account.kubeconfig, "-n", namespace.name]
+    words += ["--seal-key-file", keys, "-o", "json"]
+    shown = ran(*words)
+    assert [one["images"][0]["verdict"] for one in json.loads(shown)["items"]] == ["adopted"] * 3
+    assert not pins_of(replica_sets(namespace)[0])
+    ran(*words, "--yes")
+    assert digests(replica_sets(namespace)[0]) == {digest}
+
+    upstream.push("team/app", "stable")
+    started = webhooks(3, configuration(upstream.host), spread="requests", seal_keys=["k" * 32])
+    upstream.forget()
+    namespace.scale("Deployment", "app", 8)
+    namespace.scale("StatefulSet", "set", 4)
+    namespace.delete("Pod", namespace.objects("Pod", app="daemon")[0]["metadata"]["name"])
+    for name, count in (("app", 8), ("set", 4), ("daemon", 3)):
+        namespace.await_pods(name, count)
+        assert set(namespace.images(name)) == {image, *placed(digest)}
+    assert upstream.requests() == []
+    assert started.metric("moorage_pins_total", resource="pods", outcome="pin") == 6 + 2 + 1
+
+
+def test_after_a_change_of_keys_pins_are_sealed_anew(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    first, second = "1" * 32, "2" * 32
+    started = webhooks(1, configuration(upstream.host), seal_keys=[first], own=True)
+    roll_out(namespace, image)
+    (before,) = pins_of(replica_sets(namespace)[0]).values()
+    (started.folder / "seal.keys").write_text(f"{second}\n{first}\n")
+    adopters(started)
+    until("it is sealed anew", lambda: [*pins_of(replica_sets(namespace)[0]).values()] != [before])
+    (started.folder / "seal.keys").write_text(f"{second}\n")
+    started[0].reload()
+    upstream.stop()
+    namespace.scale("Deployment", "app", 6)
+    namespace.await_pods("app", 6)
+    assert namespace.images("app") == placed(digest)
+
+
+def test_of_two_one_works_and_hands_over_when_it_ends(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
+) -> None:
+    upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host))
+    roll_out(namespace, image)
+    both = adopters(started, 2)
+    (worker,) = until("one is elected", lambda: [one for one in both if one.says("elected")])
+    (other,) = [one for one in both if one is not worker]
+    until("it looks", lambda: worker.says("looked"))
+    assert not other.says("elected")
+    assert worker.terminate() == 0
+    until("the other one looks", lambda: other.says("looked"))
+
+
+def next_image(namespace: Namespace) -> list[str]:
+    """What the next Pod of the ReplicaSet would run."""
+    (made,) = replica_sets(namespace)
+    metadata = made["metadata"]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": metadata["name"], "uid": metadata["uid"]}
+    template = made["spec"]["template"]
+    probe = {
+        "kind": "Pod",
+        "metadata": {
+            "name": "probe",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner | {"controller": True}],
+        },
+        "spec": template["spec"],
+    }
+    return images_of(namespace.create(probe, dry_run=True).body)
+
+
+def run_by_kubelet(namespace: Namespace, made: Any, image: str) -> None:
+    """What a kubelet would say of a Pod: KWOK does not know what it runs."""
+    status = made["status"]
+    for one in status["containerStatuses"]:
+        one["imageID"] = image
+    namespace.patch("Pod", made["metadata"]["name"], {"status": status}, subresource="status")

@@ -1,0 +1,136 @@
+"""Ports: where they are, how uvicorn serves at them, and how a process waits until it does."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+import uvicorn
+
+BACKLOG: Final = 2048
+KEEP_ALIVE: Final = 125
+"""Seconds: the API server holds idle connections 90 s and must be the one who closes them (linkerd2#14096)."""
+GRACE: Final = 15
+"""Seconds that requests which wait, and connections that close, may take at the end."""
+
+
+class CannotServe(RuntimeError):
+    """A port was lost: the server cannot go on."""
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """Host and port; port 0 picks a free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Listen":
+        """From `host:port`.
+
+        Raises:
+            ValueError: it is none.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535:
+            raise ValueError(f"{text!r} is no address; write it as 0.0.0.0:8443")
+        return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - serving others is what it is for
+
+    def bound(self) -> socket.socket:
+        """A socket bound to it."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind((self.host, self.port))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+
+class Quiet(uvicorn.Server):
+    """A uvicorn server whose signals, listeners and end are ours. `listen` makes its listener; it is `up` from then on,
+    until `ending` is set."""
+
+    def __init__(self, config: uvicorn.Config, listen: Callable[["Quiet"], Awaitable[asyncio.Server]]) -> None:
+        super().__init__(config)
+        self.servers: list[asyncio.Server] = []
+        self.up = asyncio.Event()
+        self.ending = asyncio.Event()
+        self._listen = listen
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None: whoever runs it hears them."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
+        """Listen."""
+        await self.lifespan.startup()
+        self.servers = [await self._listen(self)]
+        self.started = True
+        self.up.set()
+
+    async def main_loop(self) -> None:
+        """Serve until it is to end."""
+        # Uvicorn's own looks ten times a second for an end and a new date header.
+        await self.ending.wait()
+
+    def protocol(self) -> asyncio.Protocol:
+        """A protocol for one connection."""
+        kind: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        return made
+
+
+def configured(app: Any, http: Any = "h11") -> uvicorn.Config:
+    """How uvicorn serves an application, and with which protocol."""
+    return uvicorn.Config(
+        app,
+        http=http,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+
+
+def announce(line: str) -> None:
+    """Print where the server is reached; whether anybody reads it is their affair."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)  # noqa: T201 - standard output is for this line
+
+
+async def until(serving: list[asyncio.Task[None]], *events: asyncio.Event) -> None:
+    """Until all of this has happened, as long as all servers serve.
+
+    Raises:
+        OSError: a port cannot be listened at.
+        CannotServe: a server ended by itself.
+    """
+    happening: asyncio.Future[Any] = asyncio.gather(*(event.wait() for event in events))
+    every: set[asyncio.Future[Any]] = {happening, *serving}
+    await asyncio.wait(every, return_when=asyncio.FIRST_COMPLETED)
+    if not happening.done():
+        happening.cancel()
+        for one in serving:
+            if one.done():
+                one.result()
+        raise CannotServe("a server ended that should go on")
+
+
+def address_of(bound: socket.socket) -> str:
+    """Host and port of a socket, as they stand in a URL."""
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

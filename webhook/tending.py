@@ -1,0 +1,158 @@
+"""From the options of `adopt --watch` to a process that tends the pins of living rollouts."""
+
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, TextIO
+
+import msgspec
+from cachetools import TTLCache
+
+from webhook.access import Access
+from webhook.adopter import Adopter, Report, survey
+from webhook.config import BadConfiguration, Loaded, load
+from webhook.core.adoption import WRITES
+from webhook.core.revision import NAMED
+from webhook.core.seal import Sealer
+from webhook.elected import Elected
+from webhook.kube import Kube, ListBroke
+from webhook.lease import Lease
+from webhook.listening import Listen, announce
+from webhook.reload import fingerprint
+from webhook.telemetry import Log, Telemetry
+from webhook.wiring import CLOCKS, Assembly, Cluster, new_id, sealer_from
+from webhook.writer import Writer
+
+LEASE: Final = "moorage-adopt"
+TOLD: Final = 10_000
+TELL_AGAIN: Final = 3600.0
+"""Seconds after which a pin that is gone and stays is told again: Events are kept as long."""
+
+
+class Options(msgspec.Struct, frozen=True):
+    """`moorage adopt --watch`, as given. `interval` in seconds."""
+
+    access: Access
+    namespace: str
+    newest: bool
+    interval: float
+    ops_listen: str
+    lease_namespace: str
+    config: Path | None
+    rules: tuple[str, ...]
+    variables: dict[str, str]
+    seal_key_file: Path | None
+
+
+class Tending:
+    """One process; of several one works."""
+
+    def __init__(self, options: Options, *, environ: Mapping[str, str], stderr: TextIO = sys.stderr) -> None:
+        """Raises:
+        BadConfiguration, ValueError: what is given cannot be used.
+        """
+        self._options = options
+        self._environ = environ
+        self._writer = Writer(stderr)
+        self._telemetry = Telemetry(Log(self._writer, lost=lambda: self._writer.lost))
+        self._kube = Kube(options.access)
+        self._loaded = self._load(options.config)
+        self._sealer = sealer_from(options.seal_key_file)
+        self._seen = fingerprint(self._files())
+        self._assembly = Assembly(self._telemetry, self._sealer, Cluster(self._kube, self._sealer))
+        self._adopter = self._adopter_of(self._loaded, self._sealer)
+        self._told: TTLCache[tuple[str, str, str], bool] = TTLCache(TOLD, TELL_AGAIN, CLOCKS.monotonic)
+        self._telemetry.reloaded(success=True, seconds=time.time())
+
+    async def run(self, *, ready: Callable[[str], None] = announce) -> None:
+        """Tend until told to stop.
+
+        Raises:
+            OSError, CannotServe, ValueError: the port cannot be had, or was lost.
+        """
+        options = self._options
+        lease = Lease(
+            self._kube,
+            options.lease_namespace,
+            LEASE,
+            identity=f"{socket.gethostname()}_{new_id()}",
+            now=CLOCKS.monotonic,
+        )
+        elected = Elected(
+            lease,
+            self.round,
+            self._telemetry,
+            interval=options.interval,
+            ops_listen=Listen.parse(options.ops_listen),
+            new_id=new_id,
+        )
+        try:
+            await elected.run(ready=ready)
+        finally:
+            await self._assembly.aclose()
+            self._telemetry.log.flush()
+            self._writer.close()
+
+    async def round(self) -> str:
+        """Look at every living revision, write and tell what there is; what kept it from that, empty for nothing."""
+        trouble = self._reload()
+        try:
+            living = await survey(self._kube, self._options.namespace)
+        except ListBroke as broke:
+            return f"{broke}; may the account list it?"
+        reports = [
+            await self._adopter.write(one) for one in await self._adopter.look(living, newest=self._options.newest)
+        ]
+        for report in reports:
+            await self._tell(report)
+        written = [one for report in reports for one in report.adopted if one.verdict in WRITES and not report.trouble]
+        self._telemetry.log.write("info", "looked", revisions=len(living), written=len(written))
+        unwritten = [
+            f"{one.living.revision.namespace}/{one.living.revision.name}: {one.trouble}"
+            for one in reports
+            if one.trouble
+        ]
+        return "; ".join(filter(None, [trouble, *unwritten[:3]]))
+
+    async def _tell(self, report: Report) -> None:
+        revision = report.living.revision
+        for one in report.adopted if not report.trouble else ():
+            if one.verdict in WRITES:
+                self._telemetry.pins.add((NAMED[revision.kind].resource, one.verdict.value))
+        for one in report.gone:
+            key = (revision.uid, one.name, one.before)
+            if key not in self._told:
+                self._told[key] = True
+                self._telemetry.pins_gone.add((one.rule,))
+                await self._adopter.tell(report.living, one)
+
+    def _reload(self) -> str:
+        """Take in a configuration or keys that changed; what is wrong with them leaves the last good ones in force."""
+        options = self._options
+        seen = fingerprint(self._files())
+        if seen == self._seen:
+            return ""
+        try:
+            loaded = self._load(options.config or self._loaded.path)
+            sealer = sealer_from(options.seal_key_file) if options.seal_key_file is not None else self._sealer
+        except ValueError as bad:
+            self._telemetry.reloaded(success=False, seconds=time.time())
+            problems = bad.problems if isinstance(bad, BadConfiguration) else (bad,)
+            return "; ".join(str(one) for one in problems)
+        self._seen, self._loaded, self._sealer = seen, loaded, sealer
+        self._adopter = self._adopter_of(loaded, sealer)
+        self._telemetry.reloaded(success=True, seconds=time.time())
+        return ""
+
+    def _adopter_of(self, loaded: Loaded, sealer: Sealer) -> Adopter:
+        engine = self._assembly.engine(loaded, sealer)
+        return Adopter(self._kube, engine, loaded.rules, sealer, now=CLOCKS.monotonic, wall=CLOCKS.wall)
+
+    def _load(self, file: Path | None) -> Loaded:
+        return load(file, environ=self._environ, rules=self._options.rules, variables=self._options.variables)
+
+    def _files(self) -> list[Path]:
+        keys = self._options.seal_key_file
+        return [*self._loaded.files, *([keys] if keys is not None else [])]
