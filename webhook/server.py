@@ -243,7 +243,7 @@ class Server:
         return made
 
     def _config(self, app: Any, *, lane: bool) -> uvicorn.Config:
-        bounded: Any = connection_of(self._desk.patience) if self._fits else "h11"
+        bounded: Any = connection_of(self._desk.patience, self._desk.crowd) if self._fits else "h11"
         return uvicorn.Config(
             app,
             http=lane_of(self._desk) if lane else bounded,
