@@ -123,9 +123,11 @@ class Server:
         client_ca: str = "",
         reload: Callable[[], Awaitable[object]] | None = None,
         lane: bool = True,
+        own_protocol: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`pair` and `client_ca` (PEM) serve until `swap` is given others.
+        """`pair` and `client_ca` (PEM) serve until `swap` is given others. Without the `lane`, or without any protocol
+        of our own, plain ASGI answers everything.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -139,7 +141,7 @@ class Server:
         self._pair = pair
         self._client_ca = client_ca
         self._context = context(pair, client_ca=client_ca)
-        self._fits = fits()
+        self._fits = own_protocol and fits()
         self._lane = lane and self._fits
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()

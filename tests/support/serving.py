@@ -142,6 +142,7 @@ class Connection:
 async def serving(
     *,
     lane: bool = True,
+    own_protocol: bool = True,
     drain: float = 0.0,
     in_flight: int = 64,
     pair: Pair | None = None,
@@ -166,6 +167,7 @@ async def serving(
         drain=drain,
         client_ca=client_ca,
         lane=lane,
+        own_protocol=own_protocol,
         wall=wall,
     )
     lines: asyncio.Queue[str] = asyncio.Queue()
