@@ -345,6 +345,48 @@ async def test_a_connection_that_is_lost_in_the_middle_of_a_body_decides_nothing
         assert set(running.engine.now) == {"other"}
 
 
+# How many
+
+
+@BOTH
+async def test_the_connection_that_was_idle_for_longest_makes_room_for_a_new_one(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=3) as running:
+        first, busy, last = [await running.connect() for _ in range(3)]
+        clock = asyncio.get_running_loop().time
+        for connection in (last, first):
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+            now = clock()
+            while clock() == now:  # noqa: ASYNC110 - the loop's clock counts milliseconds
+                await asyncio.sleep(0)
+        await busy.send(post(review("wait")))
+        await running.engine.waiting.wait()
+        new = await running.connect()
+        assert await last.is_closed()
+        for connection in (new, first):
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+        running.engine.release.set()
+        assert (await busy.answer())[0] == 200
+        for connection in (first, busy, new):
+            connection.close()
+
+
+@BOTH
+async def test_a_new_connection_takes_nothing_from_those_who_wait(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=2) as running:
+        waiting = [await running.connect() for _ in range(2)]
+        for connection in waiting:
+            running.engine.waiting.clear()
+            await connection.send(post(review("wait")))
+            await running.engine.waiting.wait()
+        assert await (await running.connect()).is_closed()
+        running.engine.release.set()
+        for connection in waiting:
+            assert (await connection.answer())[0] == 200
+            connection.close()
+
+
 # What is on one connection at once
 
 

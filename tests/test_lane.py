@@ -201,6 +201,26 @@ def test_uvicorn_still_has_what_the_lane_builds_on() -> None:
     assert fits(), RELIED_ON
 
 
+async def test_where_it_does_not_fit_plain_asgi_answers_alike() -> None:
+    async with serving(own_protocol=False) as running:
+        assert running.lines("serving")[0]["lane"] is False
+        for _, data, status in ROWS:
+            assert (await exchange(running, data))[0] == status
+        endless = await running.connect()
+        await endless.send(b"POST /mutate HTTP/1.1\r\nHost: l\r\nX-Long: " + b"x" * 200_000)
+        assert (await endless.answer())[0] == 400
+        waiting = await running.connect()
+        await waiting.send(post(review("wait")))
+        await running.engine.waiting.wait()
+        running.server.stop()
+        while not running.desk.draining:  # noqa: ASYNC110 - the flag is the event
+            await asyncio.sleep(0)
+        running.engine.release.set()
+        status, headers, _ = await waiting.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        await running.task
+
+
 async def test_the_end_waits_for_a_review_that_waits() -> None:
     async with serving() as running:
         connection = await running.connect()

@@ -15,7 +15,19 @@ from tests.core.test_admission import patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
 from webhook.core.admission import MAX_KNOWN
 from webhook.core.annotation import IMAGES
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, NotAsked, Oracle
+from webhook.core.ask import (
+    Absent,
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskPin,
+    AskSibling,
+    AskStanding,
+    Fact,
+    Failed,
+    NotAsked,
+    Oracle,
+)
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
 from webhook.core.rules import Requirement, Rule, RuleSet
@@ -43,6 +55,7 @@ class World:
         oracles: dict[type, Oracle] = {
             AskDigest: self,
             AskPin: Unasked(Reason.NO_CLUSTER),
+            AskSibling: Unasked(Reason.NO_CLUSTER),
             AskStanding: Unasked(Reason.NO_CLUSTER),
             AskHeld: Unasked(Reason.OFFLINE),
         }

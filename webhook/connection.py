@@ -14,7 +14,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from webhook.core.admission import MAX_BODY
-from webhook.desk import PATIENCE, TEXT, TOO_LARGE, TOO_SLOW, Reply
+from webhook.desk import CROWD, PATIENCE, TEXT, TOO_LARGE, TOO_SLOW, Reply
 
 AROUND: Final = 64 * 1024
 """Bytes of a request that are no body: its line, headers, trailers and what cuts a body into chunks."""
@@ -53,6 +53,7 @@ RELIED_ON: Final = {
         "loop",
         "timeout_keep_alive",
         "expect_100_continue",
+        "connections",
     ),
     "cycle": ("disconnected", "response_started", "response_complete", "keep_alive", "message_event"),
 }
@@ -68,12 +69,14 @@ def fits() -> bool:
 
 
 class Connection(HttpToolsProtocol):
-    """A connection of uvicorn's, with bounds. `patience` in seconds is what a request may take to arrive.
+    """A connection of uvicorn's, with bounds. `patience` in seconds is what a request may take to arrive, `crowd` how many
+    connections there may be.
 
     For a fifth of that, what a refused caller still sends is read and thrown away, so that it gets to see the answer.
     """
 
     patience: ClassVar[float] = PATIENCE
+    crowd: ClassVar[int] = CROWD
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -98,6 +101,17 @@ class Connection(HttpToolsProtocol):
         """Start to watch for requests that do not arrive and connections that nobody uses."""
         super().connection_made(transport)
         self._look = self.loop.call_later(self.patience / 4, self._look_after)
+        if len(self.connections) > self.crowd:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """End the connection that was not used for longest; this one, if all others are in use."""
+        idle = [one for one in self.connections if isinstance(one, Connection) and one.is_unused() and one is not self]
+        (min(idle, key=lambda one: one._quiet_since) if idle else self)._end()  # noqa: SLF001 - of our own kind
+
+    def is_unused(self) -> bool:
+        """Whether nothing arrives and nobody waits."""
+        return self._is_idle() and self._arriving_since is None and not self._is_deaf
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
@@ -253,7 +267,7 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(LAST_LOOK, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
-        if self._is_idle() and self._arriving_since is None:
+        if self.is_unused():
             self._end()
 
 
@@ -281,6 +295,6 @@ def encoded(reply: Reply, *, keep: bool) -> bytes:
     )
 
 
-def connection_of(patience: float) -> type[Connection]:
-    """The protocol with this patience, for `uvicorn.Config(http=…)`."""
-    return type("PatientConnection", (Connection,), {"patience": patience})
+def connection_of(patience: float, crowd: int) -> type[Connection]:
+    """The protocol with these bounds, for `uvicorn.Config(http=…)`."""
+    return type("BoundConnection", (Connection,), {"patience": patience, "crowd": crowd})

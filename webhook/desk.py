@@ -14,6 +14,8 @@ IN_FLIGHT: Final = 512
 """Reviews that may wait for a registry at once; those that memory answers are not counted."""
 PATIENCE: Final = 10.0
 """Seconds that a request may take to arrive."""
+CROWD: Final = 2048
+"""Connections at once; each takes some 50 KiB. API servers keep 25 idle ones each and open more in bursts."""
 SMALL: Final = 64 * 1024
 """Bytes up to which the body of a review that is still arriving is not counted."""
 GATHERED: Final = 64 * 1024 * 1024
@@ -66,12 +68,14 @@ class Desk:
         in_flight: int = IN_FLIGHT,
         gathered: int = GATHERED,
         patience: float = PATIENCE,
+        crowd: int = CROWD,
         shed: Callable[[], None] = lambda: None,
         fault: Callable[[str, BaseException], str] = lambda _uid, _error: "",
     ) -> None:
         self.engine = engine
         self.budget = budget
         self.patience = patience
+        self.crowd = crowd
         self.draining = False
         self._path = (f"/mutate/{secret}" if secret else "/mutate").encode()
         self._is_secret = bool(secret)

@@ -22,6 +22,7 @@ from webhook.nodes import (
     is_merge,
     is_null,
     pairs,
+    past_surrogates,
     scalar,
 )
 from webhook.splice import Change, apply, splice
@@ -48,10 +49,6 @@ _UNPRINTABLE: Final = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufff
 """Not compiled before it is wanted: it takes as long as reading a whole configuration."""
 _JSON: Final = json.JSONDecoder()
 _BLANKS: Final = re.compile(r"(?:---)?[ \t\r\n]*")
-_SURROGATE: Final = re.compile(r"(?<!\\)(?P<pairs>(?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-_UNKNOWN: Final = r"\g<pairs>\\ufffd"
-"""JSON writes what is beyond the BMP as two escapes that YAML does not know. No name of an image holds any, so they are
-read as a sign of the same length, which moves nothing from its place."""
 _TAB: Final = "a tab may not indent YAML; use spaces"
 _SAYINGS: Final = (
     ("tab character", _TAB),
@@ -201,7 +198,7 @@ def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocum
     if not part.strip():
         return None
     try:
-        root = _nodes(part)
+        root = past_surrogates(compose, part)
     except yaml.MarkedYAMLError as wrong:
         mark = wrong.problem_mark or wrong.context_mark
         place = (line + mark.line, mark.column + 1) if mark is not None else (line, 1)
@@ -212,15 +209,6 @@ def _compose(file: str, part: str, start: int, line: int) -> Document | BadDocum
         row, column = _line_and_column(part, found.start() if found is not None else 0)
         return BadDocument(file, line + row - 1, column, "a control character, which YAML does not allow")
     return Document(file, part, start, line, root) if root is not None else None
-
-
-def _nodes(part: str) -> Node | None:
-    try:
-        return compose(part)
-    except yaml.MarkedYAMLError as wrong:
-        if "Unicode character escape" not in str(wrong.problem):
-            raise
-        return compose(_SURROGATE.sub(_UNKNOWN, part))
 
 
 def _saying(problem: str) -> str:

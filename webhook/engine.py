@@ -26,6 +26,7 @@ from webhook.core.namespace import Plan, in_namespace, place
 from webhook.core.pinning import plan_pins
 from webhook.core.plan import Step, guard_only, plan
 from webhook.core.reason import Reason
+from webhook.core.rollout import Rollout
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.subject import Subject
@@ -147,11 +148,18 @@ class Engine:
             return self._admit_untouched(waiting.review, error, waiting.started)
 
     async def decide(
-        self, subject: Subject, *, deadline: float, since: float | None = None, may_change: bool = True
+        self,
+        subject: Subject,
+        *,
+        deadline: float,
+        since: float | None = None,
+        may_change: bool = True,
+        rollout: Rollout | None = None,
     ) -> tuple[Decision, ...]:
-        """The decisions for a subject, one for each slot; what a command line shows beforehand."""
+        """The decisions for a subject, one for each slot; what a command line shows beforehand. With a `rollout` the
+        subject is its revision, whose tags are pinned."""
         heard: list[Heard] = []
-        ladders = self._ladders(subject, lambda known: self._plan(known, since)) if may_change else self._guard(subject)
+        ladders = self._ladders_of(subject, rollout, since, may_change=may_change)
         decisions, asking = self._advance(ladders, heard)
         if asking:
             return tuple(await self._finish(decisions, asking, heard, deadline))
@@ -180,7 +188,7 @@ class Engine:
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
         heard: list[Heard] = []
-        decisions, asking = self._advance(self._ladders_of(review, subject, started), heard)
+        decisions, asking = self._advance(self._ladders_for(review, subject, started), heard)
         if asking:
             return Waiting(review, started, decisions, asking, heard)
         done = tuple([one for one in decisions if one is not None])
@@ -193,19 +201,23 @@ class Engine:
         """The subject with its namespace's labels, as far as the cluster tells them by the absolute loop time `deadline`."""
         return (await self.conclude(place(subject), deadline=deadline))[0] if self._knows_namespaces else subject
 
-    def _ladders_of(self, review: Review, subject: Subject, started: float) -> list[Asking]:
-        rollout = review.rollout
-        if rollout is not None:
-            return self._ladders(subject, lambda known: plan_pins(rollout, known, self.rules, self._sealer, started))
-        if not review.may_change:
-            return self._guard(subject)
-        return self._ladders(subject, lambda known: self._plan(known, None))
+    def _ladders_for(self, review: Review, subject: Subject, started: float) -> list[Asking]:
+        # Of a revision only what the upstream is asked from now on counts.
+        since = started if review.rollout is not None else None
+        return self._ladders_of(subject, review.rollout, since, may_change=review.may_change)
+
+    def _ladders_of(
+        self, subject: Subject, rollout: Rollout | None, since: float | None, *, may_change: bool
+    ) -> list[Asking]:
+        if not may_change:
+            return [settle(step) for step in guard_only(subject, self.rules)]
+        if rollout is None:
+            return self._ladders(subject, lambda known: self._plan(known, since))
+        asked = since if since is not None else self._clocks.monotonic()
+        return self._ladders(subject, lambda known: plan_pins(rollout, known, self.rules, self._sealer, asked))
 
     def _ladders(self, subject: Subject, plan: Plan) -> list[Asking]:
         return in_namespace(subject, plan) if self._knows_namespaces else [settle(step) for step in plan(subject)]
-
-    def _guard(self, subject: Subject) -> list[Asking]:
-        return [settle(step) for step in guard_only(subject, self.rules)]
 
     def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)

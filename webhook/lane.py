@@ -165,4 +165,4 @@ class Lane(Connection):
 
 def lane_of(desk: Desk) -> type[Lane]:
     """The protocol for one desk, for `uvicorn.Config(http=…)`."""
-    return type("DeskLane", (Lane,), {"desk": desk, "patience": desk.patience})
+    return type("DeskLane", (Lane,), {"desk": desk, "patience": desk.patience, "crowd": desk.crowd})

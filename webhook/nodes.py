@@ -6,10 +6,11 @@ ends the process on a few hundred thousand brackets.
 """
 
 import gc
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 from yaml.composer import Composer
@@ -181,3 +182,21 @@ def pairs(node: MappingNode, merged: dict[int, Pairs]) -> Pairs:
 
 def _is_text(key: Node) -> bool:
     return isinstance(key, ScalarNode)
+
+
+Parsed = TypeVar("Parsed")
+_SURROGATE: Final = re.compile(r"(?<!\\)(?P<pairs>(?:\\\\)*)\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_UNKNOWN: Final = r"\g<pairs>\\ufffd"
+"""JSON writes what is beyond the BMP as two escapes that YAML does not know. No name of an image holds any, so they are
+read as a sign of the same length, which moves nothing from its place."""
+
+
+def past_surrogates(read: Callable[[str], Parsed], text: str) -> Parsed:
+    """What `read` makes of a text. JSON may hold halves of characters, which YAML refuses: they are then taken for unknown
+    ones, as long as they were, so that all places stay."""
+    try:
+        return read(text)
+    except yaml.MarkedYAMLError as wrong:
+        if "Unicode character escape" not in str(wrong.problem):
+            raise
+        return read(_SURROGATE.sub(_UNKNOWN, text))

@@ -47,10 +47,11 @@ class Server:
         client_ca: str = "",
         reload: Callable[[], Awaitable[object]] | None = None,
         lane: bool = True,
+        own_protocol: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`pair` and `client_ca` (PEM) serve until `swap` is given others. It is `up` once it serves, and `stopping` from
-        the signal on.
+        the signal on. Without the `lane`, or without any protocol of our own, plain ASGI answers everything.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -64,7 +65,7 @@ class Server:
         self._pair = pair
         self._client_ca = client_ca
         self._context = context(pair, client_ca=client_ca)
-        self._fits = fits()
+        self._fits = own_protocol and fits()
         self._lane = lane and self._fits
         self.up = asyncio.Event()
         self.stopping = self._stop = asyncio.Event()
@@ -173,7 +174,7 @@ class Server:
         return made
 
     def _config(self, app: Any, *, lane: bool) -> uvicorn.Config:
-        bounded: Any = connection_of(self._desk.patience) if self._fits else "h11"
+        bounded: Any = connection_of(self._desk.patience, self._desk.crowd) if self._fits else "h11"
         return configured(app, lane_of(self._desk) if lane else bounded)
 
     async def _checks(self) -> dict[str, str]:

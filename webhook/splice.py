@@ -10,7 +10,7 @@ import msgspec
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from webhook.nodes import MAX_DEPTH, MAX_REPEATED, BadDocument, is_merge, is_text_when_plain, pairs
+from webhook.nodes import MAX_DEPTH, MAX_REPEATED, BadDocument, is_merge, is_text_when_plain, pairs, past_surrogates
 
 if TYPE_CHECKING:
     from webhook.document import Document
@@ -155,7 +155,7 @@ def _escape(character: str) -> str:
 def _uses(document: "Document") -> dict[int, list[_Use]]:
     """Every way to every scalar, by the identity of its node."""
     found: dict[int, list[_Use]] = {}
-    aliases = _alias_marks(document.text)
+    aliases = past_surrogates(_alias_marks, document.text)
     count = 0
     seen: set[int] = set()
 

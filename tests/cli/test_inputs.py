@@ -461,3 +461,14 @@ def test_no_text_is_a_fault_of_ours(text: str) -> None:
 def test_no_bytes_are_a_fault_of_ours(data: bytes) -> None:
     with suppress(BadDocument):
         read(decode(data, "f"))
+
+
+def test_json_with_half_characters_and_signs_of_aliases_changes_as_any_other(shell: Shell) -> None:
+    text = json.dumps(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"a": "🚢", "b": "*&"}}, "spec": CONTAINERS}
+    )
+    assert "\\ud83d\\udea2" in text
+    assert check(shell, shell.write("pod.json", text)) == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+    assert shell.type("check", "--offline", "-o", "yaml", "pod.json") == 0
+    assert shell.out == text.replace(f"{HOST}/team/app:stable", APP)

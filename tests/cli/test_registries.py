@@ -5,12 +5,14 @@ import json
 import signal
 import sys
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Shell, started
+from tests.core.revisions import controller_revision, job, replica_set, review
 from tests.support.aside import aside
 from tests.support.faults import sent_as
 from tests.support.registry import PATH, Asked, Document, FakeRegistry, fake_registry, image_document
@@ -423,3 +425,21 @@ def test_resolve_of_what_is_no_image_is_a_mistake_of_the_caller(shell: Shell, re
     first, second = json.loads(shell.out)["items"]
     assert (first["image"], first["reason"]) == ("Not An Image", "NotAReference")
     assert second["digest"] == digest
+
+
+@pytest.mark.parametrize("made", [replica_set, controller_revision, job], ids=lambda make: make.__name__)
+def test_a_review_of_a_revision_shows_what_its_pods_will_be_pinned_to(
+    shell: Shell, registry: FakeRegistry, made: Callable[[str], dict[str, Any]]
+) -> None:
+    digest = registry.push("stable", image_document("{}"))
+    resource = {replica_set: "replicasets", controller_revision: "controllerrevisions", job: "jobs"}[made]
+    new = made(f"{registry.host}/{PATH}:stable")
+    shell.write("review.json", review(resource, new).decode())
+    assert shell.type("check", "review.json", "-o", "json") == 0
+    (shown,) = json.loads(shell.out)["objects"]
+    assert (shown["kind"], shown["name"]) == (new["kind"], new["metadata"]["name"])
+    (image,) = shown["images"]
+    assert (image["action"], image["reason"], image["digest"], image["to"]) == ("recorded", "PinWritten", digest, None)
+    shell.write("again.json", review(resource, new).decode())
+    assert shell.type("check", "again.json", "-o", "yaml") == 0
+    assert json.loads(shell.out) == json.loads(review(resource, new))

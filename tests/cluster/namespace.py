@@ -76,11 +76,11 @@ class Namespace:
             raise KubectlFailed(f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
-    def await_rollout(self, kind: str, name: str, *, seconds: float = 20) -> None:
+    def await_rollout(self, kind: str, name: str, *, seconds: float = 60) -> None:
         """Until a Deployment, StatefulSet or DaemonSet has exactly the Pods it wants, new and ready."""
         until(f"{kind} {name} is rolled out", lambda: _is_rolled_out(self.get(kind, name)), seconds=seconds)
 
-    def await_pods(self, app: str, count: int, *, seconds: float = 20) -> list[Any]:
+    def await_pods(self, app: str, count: int, *, seconds: float = 60) -> list[Any]:
         """The Pods of a workload, once there are so many that are ready."""
 
         def ready() -> list[Any]:
@@ -89,7 +89,7 @@ class Namespace:
 
         return until(f"{app} has {count} ready Pods", ready, seconds=seconds)
 
-    def await_job(self, name: str, *, seconds: float = 20) -> None:
+    def await_job(self, name: str, *, seconds: float = 60) -> None:
         """Until a Job is complete."""
 
         def complete() -> bool:

@@ -36,7 +36,7 @@ class Thing(msgspec.Struct, frozen=True):
 THINGS: Final = (
     Thing(
         "A floating tag runs by its digest, from the node's own cache",
-        ("kubectl create deployment app --image=$UPSTREAM/team/app:stable --replicas=3", "pods app"),
+        ("kubectl create deployment app --image=$UPSTREAM/team/app:stable --replicas=2", "pods app"),
     ),
     Thing(
         "The template is as it was written; the digest stands on the ReplicaSet, for all Pods of this rollout",
@@ -49,7 +49,7 @@ THINGS: Final = (
         "The tag moves; Pods that are added run what the others run",
         (
             "crane tag --insecure $UPSTREAM/team/app:next stable",
-            "kubectl scale deployment app --replicas=6",
+            "kubectl scale deployment app --replicas=4",
             "pods app",
         ),
     ),
@@ -63,7 +63,7 @@ THINGS: Final = (
     ),
     Thing(
         "The registry is lost, then every Moorage process restarted; Pods are added all the same",
-        ("stop_upstream", "restart_moorage", "kubectl scale deployment app --replicas=9", "pods app", "start_upstream"),
+        ("stop_upstream", "restart_moorage", "kubectl scale deployment app --replicas=6", "pods app", "start_upstream"),
     ),
     Thing(
         "What was decided and why, what the next Pods would get, and what the cluster itself says of them",

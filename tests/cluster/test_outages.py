@@ -82,7 +82,7 @@ def test_a_new_rollout_during_an_outage_runs_the_last_digest_on_all_its_pods(
     namespace.await_rollout("Deployment", "app")
     put_out(upstream, outage)
     namespace.kubectl("set", "env", "deployment/app", "COLOUR=blue")
-    namespace.await_rollout("Deployment", "app", seconds=60)
+    namespace.await_rollout("Deployment", "app")
     assert namespace.images("app") == placed(digest)
     revision = next(one for one in namespace.objects("ReplicaSet", app="app") if one["spec"]["replicas"])
     assert pins_of(revision) == {}
@@ -155,6 +155,7 @@ def test_an_account_that_may_read_nothing_stops_no_pod_and_is_told_of_in_the_log
     gateway.proxy.refuse(403)
     started = webhooks(1, configuration(upstream.host), kubeconfig=gateway.kubeconfig)
     assert any(line["event"] == "nothing learnt from running Pods" for line in started.lines())
+    started.forget()
     namespace.create(deployment("app", image, replicas=3))
     namespace.await_pods("app", 3)
     assert namespace.images("app") == placed(digest)

@@ -7,7 +7,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(what: str, look: Callable[[], Found], *, seconds: float = 20) -> Found:
+def until(what: str, look: Callable[[], Found], *, seconds: float = 60) -> Found:
     """What `look` returns, once it is neither false nor empty.
 
     Raises:

@@ -27,7 +27,8 @@ class Settings(msgspec.Struct, frozen=True):
     spread: Spread = "connections"
     """`connections`, as a Service, or `requests`: each review goes to another process."""
     failure_policy: str = "Fail"
-    timeout: int = 5
+    timeout: int = 10
+    """Seconds; more than usual, so that a call is not lost because the machine does other things too."""
 
 
 OF_REGISTRATIONS: Final = frozenset({"spread", "failure_policy", "timeout"})

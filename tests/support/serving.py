@@ -143,6 +143,7 @@ class Connection:
 async def serving(
     *,
     lane: bool = True,
+    own_protocol: bool = True,
     drain: float = 0.0,
     in_flight: int = 64,
     pair: Pair | None = None,
@@ -167,6 +168,7 @@ async def serving(
         drain=drain,
         client_ca=client_ca,
         lane=lane,
+        own_protocol=own_protocol,
         wall=wall,
     )
     lines: asyncio.Queue[str] = asyncio.Queue()

@@ -211,7 +211,10 @@ async def _decide_all(found: Sequence[Found], asked: Asking, within: float) -> l
         if one.unseen:
             return Result(one, left_alone(one.subject, one.unseen))
         deadline = asyncio.get_running_loop().time() + within
-        return Result(one, await engine.decide(one.subject, deadline=deadline, since=since, may_change=one.may_change))
+        decided = engine.decide(
+            one.subject, deadline=deadline, since=since, may_change=one.may_change, rollout=one.rollout
+        )
+        return Result(one, await decided)
 
     return await done_with_bar("checking", map(decide, found))
 

@@ -15,9 +15,11 @@ import msgspec
 from webhook.cli.exits import Exit, Stop
 from webhook.core.admission import BadReview
 from webhook.core.admission import decode as decode_review
+from webhook.core.rollout import Rollout
 from webhook.core.subject import BadObject, Subject, objects_in, subject_of
 from webhook.document import MAX_BYTES, BadDocument, Document, decode, documents
 from webhook.trouble import parts_of, way_to
+from webhook.wiring import CLOCKS
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 BUILDERS: Final = (("kubectl", "kustomize"), ("kustomize", "build"))
@@ -48,7 +50,7 @@ class Found(msgspec.Struct):
     for a review in which only the guard judges.
 
     A live object stands in no text: it has no document, and its line is 0. `owners` are the ownerReferences of its Pods,
-    `unseen` says why admission never sees them.
+    `unseen` says why admission never sees them. `rollout` is there for the review of a revision that is to be pinned.
     """
 
     source: str
@@ -61,6 +63,7 @@ class Found(msgspec.Struct):
     manifest: Mapping[str, Any] = {}
     owners: tuple[Mapping[str, Any], ...] = ()
     unseen: str = ""
+    rollout: Rollout | None = None
 
     @property
     def place(self) -> str:
@@ -260,7 +263,7 @@ def _wanted(said: str) -> str:
 def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found | Passed]:
     """The object of an AdmissionReview, read as the server reads it."""
     try:
-        review = decode_review(json.dumps(value).encode())
+        review = decode_review(json.dumps(value).encode(), CLOCKS.wall())
     except BadReview as bad:
         raise BadDocument(document.file, document.line, 1, str(bad)) from None
     if review.untouched:
@@ -270,4 +273,8 @@ def _reviewed(document: Document, value: dict[str, Any]) -> Iterator[Found | Pas
         return
     at = "/request/object"
     line, manifest = document.spot(at).line, value["request"]["object"]
-    yield Found(document.file, line, document, at, "v1", review.subject, review.may_change, manifest)
+    version = str(manifest.get("apiVersion", "v1"))
+    subject = msgspec.structs.replace(review.subject, name=review.subject.name or str(value["request"].get("name", "")))
+    yield Found(
+        document.file, line, document, at, version, subject, review.may_change, manifest, rollout=review.rollout
+    )

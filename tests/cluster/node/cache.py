@@ -21,7 +21,7 @@ def start_cache(plane: Running, upstream: str) -> None:
     Image.make(part("registry").read_bytes(), arguments=["serve", f"{_FOLDER}/config.yml"]).load(_IMAGE)
     for manifest in _manifests(upstream):
         plane.api.create(manifest)
-    until("the cache answers at the node", _answers, seconds=30)
+    until("the cache answers at the node", _answers, seconds=60)
 
 
 def _manifests(upstream: str) -> tuple[dict[str, Any], ...]:
