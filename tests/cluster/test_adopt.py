@@ -15,6 +15,7 @@ from tests.cluster.process import ran
 from tests.cluster.test_pins_deployment import pins_of, placed, replica_sets
 from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
+from tests.cluster.webhook import SEAL_KEY
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import daemon_set, deployment, stateful_set
 
@@ -110,7 +111,7 @@ def test_an_install_on_a_living_cluster_splits_no_rollout(
     config = tmp_path / "moorage.yaml"
     config.write_text(configuration(upstream.host))
     keys = tmp_path / "seal.keys"
-    keys.write_text("k" * 32)
+    keys.write_text(SEAL_KEY)
     words: list[str | Path] = ["adopt", "--config", config, "--kubeconfig", account.kubeconfig, "-n", namespace.name]
     words += ["--seal-key-file", keys, "-o", "json"]
     shown = ran(*words)
@@ -120,7 +121,7 @@ def test_an_install_on_a_living_cluster_splits_no_rollout(
     assert digests(replica_sets(namespace)[0]) == {digest}
 
     upstream.push("team/app", "stable")
-    started = webhooks(3, configuration(upstream.host), spread="requests", seal_keys=["k" * 32])
+    started = webhooks(3, configuration(upstream.host), spread="requests")
     upstream.forget()
     namespace.scale("Deployment", "app", 8)
     namespace.scale("StatefulSet", "set", 4)
@@ -137,7 +138,7 @@ def test_after_a_change_of_keys_pins_are_sealed_anew(
 ) -> None:
     digest = upstream.push("team/app", "stable")
     first, second = "1" * 32, "2" * 32
-    started = webhooks(1, configuration(upstream.host), seal_keys=[first], own=True)
+    started = webhooks(1, configuration(upstream.host), seal_keys=[first])
     roll_out(namespace, image)
     (before,) = pins_of(replica_sets(namespace)[0]).values()
     (started.folder / "seal.keys").write_text(f"{second}\n{first}\n")

@@ -19,13 +19,13 @@ from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import pins_of, replica_sets
 from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
+from tests.cluster.webhook import SEAL_KEY
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import cron_job, daemon_set, deployment, job, pod, replica_set, stateful_set
 
 pytestmark = pytest.mark.usefixtures("kwok")
 
 Start = Callable[..., Webhooks]
-KEY = "0123456789abcdef" * 4
 MOORAGE = Path(sys.executable).with_name("moorage")
 
 
@@ -74,7 +74,7 @@ def laptop(namespace: Namespace, upstream: Upstream, tmp_path: Path, evidence: E
     folder = tmp_path / "laptop"
     folder.mkdir()
     (folder / "moorage.yaml").write_text(configuration(upstream.host))
-    (folder / "seal.key").write_text(f"{KEY}\n")
+    (folder / "seal.key").write_text(f"{SEAL_KEY}\n")
     made = Laptop(namespace, folder, upstream.image("team/app", "stable"))
     evidence.add("moorage on the laptop", lambda: "\n".join(made.said))
     return made
@@ -89,7 +89,7 @@ def image(upstream: Upstream) -> str:
 def moved(namespace: Namespace, upstream: Upstream, webhooks: Start, image: str) -> tuple[str, str]:
     """A Deployment that is rolled out, and a tag that has moved since: the digests before and after."""
     before = upstream.push("team/app", "stable")
-    webhooks(1, configuration(upstream.host, resolving={"pins": "1s", "fresh": "1s"}), seal_keys=[KEY])
+    webhooks(1, configuration(upstream.host, resolving={"pins": "1s", "fresh": "1s"}))
     namespace.create(deployment("app", image, replicas=2))
     namespace.await_rollout("Deployment", "app")
     return before, upstream.push("team/app", "stable")
@@ -183,7 +183,7 @@ def test_every_kind_is_decided_as_the_cluster_itself_does(
     namespace = laptop.namespace
     digest = upstream.push("team/app", "stable")
     # Nothing that a registry said is remembered, so that a bare Pod is decided anew by both.
-    webhooks(1, configuration(upstream.host, resolving={"fresh": "1ms"}), seal_keys=[KEY])
+    webhooks(1, configuration(upstream.host, resolving={"fresh": "1ms"}))
     controller = replica_set("rc", image)
     controller |= {"kind": "ReplicationController", "spec": {**controller["spec"], "selector": {"app": "rc"}}}
     for made in (

@@ -12,6 +12,9 @@ from tests.cluster.process import Process, total
 from tests.cluster.until import until
 from tests.support.ports import lasting_ports
 
+SEAL_KEY: Final = "0123456789abcdef" * 4
+"""What the processes seal with, unless a test says otherwise."""
+
 _RELOADED: Final = "moorage_config_reload_success_timestamp_seconds"
 
 
@@ -21,7 +24,7 @@ class Settings(msgspec.Struct, frozen=True):
     configuration: str
     kubeconfig: Path
     drain: str = "1s"
-    seal_keys: Sequence[str] = ()
+    seal_keys: Sequence[str] = (SEAL_KEY,)
     flags: Sequence[str] = ()
     environ: Mapping[str, str] = {}
     spread: Spread = "connections"

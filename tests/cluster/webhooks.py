@@ -1,7 +1,6 @@
 """Several real `moorage serve` processes behind one address, and their registration for one namespace."""
 
 import base64
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -44,7 +43,7 @@ class Webhooks(Sequence[Webhook]):
         """So many processes behind a balancer, ready, for as long as the block lasts. Logs are in its folder `logs`."""
         (folder / "logs").mkdir()
         (folder / "moorage.yaml").write_text(settings.configuration)
-        (folder / "seal.keys").write_text("\n".join(settings.seal_keys or [secrets.token_hex(32)]) + "\n")
+        (folder / "seal.keys").write_text("\n".join(settings.seal_keys) + "\n")
         pair = _write_pair(authority.issue_cert("127.0.0.1", "localhost"), folder)
         each = [Webhook(f"webhook-{number}", folder, settings) for number in range(count)]
         with ExitStack() as ending:

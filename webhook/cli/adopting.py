@@ -93,7 +93,10 @@ def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
 
 
 async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: Kube) -> list[Report]:
-    sealer = wiring.sealer_from(wanted.seal_key_file)
+    try:
+        sealer = wiring.sealer_from(wanted.seal_key_file)
+    except ValueError as bad:
+        raise Stop(Exit.USAGE, f"--seal-key-file {bad}") from None
     cluster = wiring.Cluster(kube, sealer)
     async with (
         aclosing(cluster),
