@@ -235,7 +235,7 @@ def without_time(told: dict[str, Any], document: dict[str, Any]) -> tuple[Any, .
         max_size=12,
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_came_before_the_answer_is_that_of_one_who_remembers_nothing(
     rows: list[tuple[dict[str, Any], str, Fact, int]],
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 import warnings
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -14,8 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.support.serving import Connection, Running, post, review, serving
+from tests.support.serving import Connection, Echo, Running, post, review, serving
+from webhook.desk import Desk
 from webhook.listening import Listen
+from webhook.server import Server
+from webhook.telemetry import Telemetry
 from webhook.tls import BadCertificate, check, self_signed, utc_now
 
 
@@ -183,22 +187,85 @@ async def test_callers_whom_the_kernel_took_before_the_port_was_closed_are_let_i
             connection.close()
 
 
-async def test_the_end_waits_for_callers_who_have_not_said_yet_what_they_want() -> None:
+async def connected(running: Running) -> Connection:
+    """A caller of whom the server knows nothing but that he came."""
+    raw = socket.create_connection(running.admission)
+    while not running.server._callers:  # noqa: ASYNC110 - the count is the event
+        await asyncio.sleep(0)
+    raw.setblocking(False)
+    return Connection(*await asyncio.open_connection(sock=raw))
+
+
+async def fresh(running: Running) -> Connection:
+    """One who has not said yet what he wants."""
+    return await running.connect()
+
+
+async def half(running: Running) -> Connection:
+    """One who is in the middle of it."""
+    connection = await running.connect()
+    await connection.send(post(review("a"))[:50])
+    return connection
+
+
+@pytest.mark.parametrize("caller", [connected, fresh, half])
+async def test_the_end_waits_for_callers_who_came_before_the_port_was_closed(
+    caller: Callable[[Running], Awaitable[Connection]],
+) -> None:
     async with serving() as running:
-        raw = socket.create_connection(running.admission)
-        while not running.server._callers:  # noqa: ASYNC110 - the count is the event
-            await asyncio.sleep(0)
+        connection = await caller(running)
         running.server.stop()
-        while running.server._admission.servers[0].is_serving():  # noqa: ASYNC110 - as above
+        while running.server._admission.servers[0].is_serving():  # noqa: ASYNC110 - the flag is the event
             await asyncio.sleep(0)
         for _ in range(50):
             await asyncio.sleep(0)
             assert not running.server._admission.ending.is_set()
-        connection = await handshaken(running, raw)
-        await connection.send(post(review("a")))
+        with pytest.raises(ConnectionRefusedError):
+            await running.connect()
+        if caller is connected:
+            context = ssl.create_default_context(cadata=running.ca.decode())
+            await connection.writer.start_tls(context, server_hostname="localhost")
+        await connection.send(post(review("a"))[50 if caller is half else 0 :])
         status, headers, _ = await connection.answer()
         assert (status, headers["connection"]) == (200, "close")
         await running.task
+
+
+async def test_those_who_say_nothing_do_not_hold_up_the_end() -> None:
+    async with serving() as running:
+        idle = await running.connect()
+        await idle.send(post(review("a")))
+        assert (await idle.answer())[0] == 200
+        new, bare = await running.connect(), await connected(running)
+        running.server.stop()
+        await running.task
+        for connection in (idle, new):
+            assert await connection.is_closed()
+            connection.close()
+        bare.close()
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    async with serving() as running:
+        taken, free = Listen(*running.admission), Listen("127.0.0.1", 0)
+        for listen, ops_listen in ((taken, free), (free, taken)):
+            server = Server(running.desk, running.telemetry, GOOD, listen=listen, ops_listen=ops_listen, drain=0.0)
+            with pytest.raises(OSError, match="in use"):
+                await server.run()
+
+
+async def test_a_port_that_somebody_bound_first_and_listens_at_now_is_told() -> None:
+    # Linux lets two bind as long as neither listens.
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        first.bind(("127.0.0.1", 0))
+        listen = Listen(*first.getsockname())
+        free = Listen("127.0.0.1", 0)
+        server = Server(Desk(Echo(), budget=4.0), Telemetry(), GOOD, listen=listen, ops_listen=free, drain=0.0)
+        running = asyncio.create_task(server.run(ready=lambda _: None))
+        first.listen()
+        with pytest.raises(OSError, match="in use"):
+            await running
 
 
 def pem(authority: trustme.CA) -> str:

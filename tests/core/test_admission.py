@@ -316,7 +316,7 @@ FORGED = st.fixed_dictionaries(
     st.integers(-100_000, 100_000),
     st.text(max_size=4),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_who_writes_the_annotation_by_hand_gains_nothing(
     images: list[str], entries: dict[str, Any], skew: int, seal: str
 ) -> None:

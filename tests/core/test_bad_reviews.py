@@ -175,7 +175,7 @@ def bare(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), STRANGE, st.booleans()), min_size=1, max_size=3))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_review_that_was_changed_anywhere_is_patched_at_images_and_our_annotation_only(
     changes: list[tuple[tuple[str | int, ...], Any, bool]],
 ) -> None:
@@ -208,7 +208,7 @@ def whole_answer(body: bytes) -> dict[str, Any]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["cut", "flip", "insert", "double"]))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_bytes_that_were_damaged_on_the_way_are_refused_or_answered(seed: int, damage: str) -> None:
     chance = random.Random(seed)
     body = bytearray(review(RICH))
