@@ -24,11 +24,11 @@ from tests.cluster.namespace import Namespace
 from tests.cluster.real.api import Api
 from tests.cluster.real.kwok import fake_node, playing
 from tests.cluster.real.plane import Running, control_plane
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
+from tests.support.until import until
 
 WITH, WITHOUT, LARGE, KNOWN = "with", "without", "large", "known"
 AT_ONCE: Final = 16

@@ -5,12 +5,16 @@ import os
 import signal
 import subprocess
 import sys
+from array import array
+from fcntl import ioctl
 from pathlib import Path
+from termios import FIONREAD
 
 import pytest
 import typer
 
 from tests.cli.conftest import START, TOP, Shell, started
+from tests.support.until import until
 from webhook import __version__
 from webhook.cli.main import app
 
@@ -72,13 +76,22 @@ def test_a_reader_that_leaves_is_no_error(shell: Shell) -> None:
     assert "Broken" not in told
 
 
+def waits_for_input(child: "subprocess.Popen[str]") -> bool:
+    """It sleeps before an empty pipe; between two reads of a full one no interrupt of a person comes."""
+    assert child.stdin is not None
+    left = array("i", [0])
+    ioctl(child.stdin, FIONREAD, left)
+    state = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return left[0] == 0 and state == "S"
+
+
 def test_an_interrupt_while_manifests_come_in_ends_with_130_and_no_traceback(shell: Shell) -> None:
     with started("check", "-") as child:
         assert child.stdin is not None
         assert child.stderr is not None
-        # More than a pipe holds: once it is written, somebody reads, and waits for the rest.
         child.stdin.write("#" + "x" * 300_000)
         child.stdin.flush()
+        until("all is read, and more is waited for", lambda: waits_for_input(child))
         child.send_signal(signal.SIGINT)
         told = child.stderr.read()
     assert child.returncode == 130

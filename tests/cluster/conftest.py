@@ -18,11 +18,11 @@ from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.kwok import fake_node, playing
 from tests.cluster.real.plane import Running, control_plane
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import OF_REGISTRATIONS, Settings
 from tests.cluster.webhooks import Shared, Webhooks, registered
 from tests.cluster.workloads import pod
+from tests.support.until import until
 
 EVIDENCE: Final = pytest.StashKey[Evidence]()
 NUMBERS: Final = count(1)

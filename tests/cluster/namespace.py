@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.real.api import MERGE, Answer, Api
-from tests.cluster.until import until
+from tests.support.until import until
 
 _KUBECTL: Final = Path(sys.executable).with_name("kubectl")
 

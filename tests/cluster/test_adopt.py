@@ -13,11 +13,11 @@ from tests.cluster.configuration import configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.process import ran
 from tests.cluster.test_pins_deployment import pins_of, placed, replica_sets
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import SEAL_KEY
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import daemon_set, deployment, stateful_set
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("kwok")
 

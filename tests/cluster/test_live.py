@@ -17,11 +17,11 @@ from tests.cluster.evidence import Evidence
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import pins_of, replica_sets
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import SEAL_KEY
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import cron_job, daemon_set, deployment, job, pod, replica_set, stateful_set
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("kwok")
 

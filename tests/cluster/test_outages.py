@@ -10,10 +10,10 @@ from tests.cluster.configuration import configuration
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.test_pins_deployment import pins_of, placed
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("kwok")
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import Namespace
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod, replica_set
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("kwok")
 

@@ -9,10 +9,10 @@ import pytest
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.test_pins_deployment import pins_of, placed, sources
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import cron_job, daemon_set, job, pod, replica_set, stateful_set
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("kwok")
 

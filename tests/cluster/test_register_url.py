@@ -13,10 +13,10 @@ from tests.cluster.process import Process
 from tests.cluster.real.api import Api
 from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import placed
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.workloads import pod
 from tests.support.ports import lasting_ports
+from tests.support.until import until
 
 KIND = "MutatingWebhookConfiguration"
 

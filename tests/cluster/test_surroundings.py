@@ -15,10 +15,10 @@ from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.real.api import Api, ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.real.processes import Processes, StartFailed
-from tests.cluster.until import until
 from tests.cluster.upstream import ACCEPT, Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod
+from tests.support.until import until
 
 Start = Callable[..., Webhooks]
 

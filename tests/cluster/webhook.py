@@ -9,8 +9,8 @@ import msgspec
 
 from tests.cluster.balancer import Backend, Spread
 from tests.cluster.process import Process, total
-from tests.cluster.until import until
 from tests.support.ports import lasting_ports
+from tests.support.until import until
 
 SEAL_KEY: Final = "0123456789abcdef" * 4
 """What the processes seal with, unless a test says otherwise."""

@@ -10,8 +10,8 @@ import trustme
 
 from tests.cluster.balancer import Balancer, Spread
 from tests.cluster.real.api import Api
-from tests.cluster.until import until
 from tests.cluster.webhook import Settings, Webhook
+from tests.support.until import until
 
 RULES: Final[Sequence[Mapping[str, Any]]] = (
     {"operations": ["CREATE"], "apiGroups": [""], "resources": ["pods"]},

@@ -8,8 +8,8 @@ import httpx
 from tests.cluster.configuration import CACHE
 from tests.cluster.real.image import Image
 from tests.cluster.real.plane import Running
-from tests.cluster.until import until
 from tests.parts import part
+from tests.support.until import until
 
 _IMAGE: Final = "localhost/registry:1"
 _FOLDER: Final = "/etc/registry"

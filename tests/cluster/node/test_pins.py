@@ -14,10 +14,10 @@ from tests.cluster.node.running import image_of, placed, plain, run_by, running
 from tests.cluster.real.containers import end_container
 from tests.cluster.real.image import forget_image
 from tests.cluster.real.plane import NODE
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import cron_job, daemon_set, deployment, job, stateful_set
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -9,10 +9,10 @@ from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.node.running import plain
 from tests.cluster.real.image import forget_image
 from tests.cluster.real.plane import NODE
-from tests.cluster.until import until
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod
+from tests.support.until import until
 
 pytestmark = pytest.mark.usefixtures("cache")
 

@@ -1,4 +1,4 @@
-"""Waiting for what a cluster does in its own time: looked for again and again until a deadline, never slept for."""
+"""Waiting for what others do in their own time: looked for again and again until a deadline, never slept for."""
 
 import time
 from collections.abc import Callable
