@@ -5,10 +5,10 @@ VENV ?= .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-node test-quick check bench docs parts packages cluster lock clean
+.PHONY: help demo test test-node test-quick check bench bench-cluster docs parts packages cluster lock clean
 
 help: ## list the words
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this machine
 	$(BIN)/moorage demo
@@ -33,6 +33,9 @@ check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/performance.md (needs wrk, about 6 minutes)
 	$(BIN)/python -m tests.parts floor vegeta
 	$(BIN)/python -m tests.bench --write docs/performance.md
+
+bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 4 minutes)
+	$(BIN)/python -m tests.bench --only cluster --write docs/performance.md
 
 docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
 	$(BIN)/python -m webhook.reference_pages || true

@@ -24,6 +24,9 @@ class World:
         self.wallets = Wallets()
         self.gates = Gates(self.clock)
         self.memory = Held(100, self.clock)
+        self.reload(100)
+
+    def reload(self, entries: int) -> None:
         self.holdings = Holdings(
             self.registries,
             self.wallets,
@@ -31,6 +34,7 @@ class World:
             memory=self.memory,
             gates=self.gates,
             budget=4.0,
+            entries=entries,
         )
 
     async def fetch(self, ask: AskHeld | None = None, seconds: float = 5.0) -> Fact:
@@ -112,6 +116,13 @@ async def test_one_tenants_answer_is_not_anothers(world: World) -> None:
     await world.fetch(held_ask(namespace="rich"))
     assert world.holdings.peek(held_ask(namespace="poor")) is None
     assert world.holdings.peek(held_ask(namespace="twin")) == Passed(1.0)
+
+
+async def test_a_reload_that_keeps_less_keeps_what_was_used_last(world: World) -> None:
+    first, last = held_ask(), held_ask(SPARE)
+    assert await world.fetch(first) == await world.fetch(last) == Passed(1.0)
+    world.reload(1)
+    assert (world.holdings.peek(first), world.holdings.peek(last)) == (None, Passed(1.0))
 
 
 async def test_other_platforms_are_another_question(world: World) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import msgspec
 from cachetools import LRUCache
 
+from webhook.bounded import of_size
 from webhook.core.ask import Absent, Ask, AskHeld, Fact, Failed, Passed
 from webhook.core.credential import Candidates, Keyrings
 from webhook.core.hosts import Registries
@@ -46,6 +47,10 @@ class Held:
         self.answers: LRUCache[Key, _Kept] = LRUCache(entries)
         self.flights: Flights[Answer] = Flights(now)
 
+    def resize(self, entries: int) -> None:
+        """Keep at most so many answers."""
+        self.answers = of_size(self.answers, entries)
+
 
 class Holdings:
     """The oracle for AskHeld. A target is asked with the credentials of its own host, never the upstream's; `gates`
@@ -60,6 +65,7 @@ class Holdings:
         memory: Held,
         gates: Gates,
         budget: float,
+        entries: int,
     ) -> None:
         self._places = places
         self._credentials = credentials
@@ -67,6 +73,7 @@ class Holdings:
         self._memory = memory
         self._gates = gates
         self._budget = budget
+        memory.resize(entries)
 
     def peek(self, ask: Ask) -> Fact | None:
         """What was found a moment ago, or that the target must not be asked now."""

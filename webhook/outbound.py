@@ -159,12 +159,12 @@ class Outbound:
         return next((found for name in names if (found := self._registries.find(name)) is not None), None)
 
     async def _once(self, request: Request, registry: Registry) -> Response | Trouble:
-        way = self._way(request.url, registry)
-        if isinstance(way, Trouble):
-            return way
         refused: list[str] = []
         token = _refused.set(refused)
         try:
+            way = self._way(request.url, registry)
+            if isinstance(way, Trouble):
+                return way
             response = await way.handle_async_request(_to_httpx(request))
             try:
                 return await self._read(request, response, registry)

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 from cachetools import LRUCache
 
+from webhook.bounded import of_size
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed, Known
 from webhook.core.credential import Candidates, Keyrings
 from webhook.core.freshness import Age, Entry, Refusal, Resolving, keep, keep_stale, refuse
@@ -62,9 +63,8 @@ class Memory:
 
     def resize(self, entries: int) -> None:
         """Keep at most so many answers, and as many refusals; those that were used last stay."""
-        if entries != self.answers.maxsize:
-            self.answers = _moved(self.answers, entries)
-            self.refusals = _moved(self.refusals, entries)
+        self.answers = of_size(self.answers, entries)
+        self.refusals = of_size(self.refusals, entries)
 
 
 class Resolver:
@@ -285,12 +285,3 @@ def _plain(image: Reference) -> Reference:
 
 def _fingerprint(candidates: tuple[Candidates, ...]) -> bytes:
     return b"".join([one.fingerprint for one in candidates])
-
-
-def _moved(cache: LRUCache[Key, Kept], entries: int) -> LRUCache[Key, Kept]:
-    """The contents in a cache of another size, in their order of use."""
-    moved: LRUCache[Key, Kept] = LRUCache(entries)
-    while cache:
-        key, value = cache.popitem()
-        moved[key] = value
-    return moved

@@ -143,6 +143,7 @@ def _oracles(
             memory=memories.held,
             gates=memories.answers.gates,
             budget=loaded.resolving.budget,
+            entries=loaded.resolving.entries,
         ),
         AskStanding: no_cluster,
         AskPin: no_cluster,

@@ -14,7 +14,9 @@ from tests.bench.machine import described
 from tests.bench.warm import Rounds, growth, warm
 from webhook.tls import self_signed, utc_now
 
-MARKS: Final = ("<!-- measured: make bench -->", "<!-- end of what was measured -->")
+MARKS: Final = {
+    word: (f"<!-- measured: make {word} -->", f"<!-- end of make {word} -->") for word in ("bench", "bench-cluster")
+}
 
 PAGES: Final[dict[str, Callable[[Path, Rounds], list[Figure]]]] = {
     "warm": warm,
@@ -52,14 +54,15 @@ def main(arguments: Sequence[str]) -> int:
     whole = "\n\n".join(text)
     print(whole)
     if given.write is not None:
-        _write(given.write, whole)
+        _write(given.write, "bench-cluster" if given.only == ["cluster"] else "bench", whole)
     return 1 if missed else 0
 
 
-def _write(page: Path, text: str) -> None:
-    before, _, rest = page.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+def _write(page: Path, word: str, text: str) -> None:
+    start, end = MARKS[word]
+    before, _, rest = page.read_text().partition(start)
+    _, _, after = rest.partition(end)
+    page.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}")
 
 
 if __name__ == "__main__":

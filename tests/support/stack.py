@@ -87,7 +87,13 @@ class Stack:
             jitter=lambda: 0.5,
         )
         holdings = Holdings(
-            client, credentials, known, memory=self._held, gates=self._answers.gates, budget=self._resolving.budget
+            client,
+            credentials,
+            known,
+            memory=self._held,
+            gates=self._answers.gates,
+            budget=self._resolving.budget,
+            entries=self._resolving.entries,
         )
         nobody = Unasked(Reason.NO_CLUSTER)
         self.engine = Engine(
