@@ -36,6 +36,8 @@ MAX_TEXT: Final = 64_000
 an object holds 256 KiB."""
 MAX_COST: Final = 700_000
 """The API server ends an expression at 1,000,000 (apiserver, PerCallLimit) and all of one webhook at 2,500,000."""
+MAX_GLOBS: Final = 100
+"""More would be too dear."""
 MAX_ITEMS: Final = 32
 """Entries of a list in a Pod's spec that are looked at; a longer list lets the Pod through."""
 MAX_IMAGE: Final = 256
@@ -93,11 +95,11 @@ class Coverage(msgspec.Struct, frozen=True):
         return tuple(sorted(shown or names)) + (("127.*",) if other.numbers and not self.numbers else ())
 
     def joined(self, other: "Coverage") -> "Coverage":
-        """What either lets through."""
+        """What either lets through, and no less than that."""
         if self.everything or other.everything:
             return EVERYTHING
-        globs = _widest(self.globs | other.globs)
-        return Coverage(_not_in(self.names | other.names, globs), globs, self.numbers or other.numbers)
+        numbers = self.numbers or other.numbers
+        return _bearable(Coverage(self.names | other.names, self.globs | other.globs, numbers))
 
     @property
     def cost(self) -> int:
@@ -120,13 +122,11 @@ def needed(rules: RuleSet) -> Coverage:
     parts = [*map(_of_pattern, _patterns(rules)), *map(_of_target, _guarded(rules))]
     if any(part.everything for part in parts):
         return EVERYTHING
-    # All at once: one by one a thousand rules would be joined a thousand times.
-    globs = _widest(frozenset(chain.from_iterable(part.globs for part in parts)))
     names = frozenset(chain.from_iterable(part.names for part in parts))
-    hub = Coverage(names, globs)
+    globs = frozenset(chain.from_iterable(part.globs for part in parts))
     if DOCKER_HUB in names or any(glob.matches(DOCKER_HUB) for glob in globs):
-        hub = Coverage(names | {DOCKER_HUB, _HUB_ALIAS}, globs)
-    return _bearable(Coverage(_not_in(hub.names, globs), globs, any(part.numbers for part in parts)))
+        names |= {DOCKER_HUB, _HUB_ALIAS}
+    return _bearable(Coverage(names, globs, any(part.numbers for part in parts)))
 
 
 def _patterns(rules: RuleSet) -> Iterator[str]:
@@ -167,26 +167,26 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _widest(globs: frozenset[Glob]) -> frozenset[Glob]:
-    return frozenset(glob for glob in globs if not any(one != glob and one.holds(glob) for one in globs))
-
-
-def _not_in(names: Iterable[str], globs: Iterable[Glob]) -> frozenset[str]:
-    every = tuple(globs)
-    return frozenset(name for name in names if not any(glob.matches(name) for glob in every))
-
-
 def _bearable(coverage: Coverage) -> Coverage:
     """The same, or coarser where its expression would be too long or too dear: all hosts of a domain, else all hosts."""
     for one in (coverage, _by_domain(coverage)):
-        if one.cost <= MAX_COST and all(len(_hosts(one, kind)) <= MAX_TEXT for kind in _HEAD):
-            return one
+        if len(one.globs) <= MAX_GLOBS:
+            tidy = _tidied(one)
+            if tidy.cost <= MAX_COST and all(len(_hosts(tidy, kind)) <= MAX_TEXT for kind in _HEAD):
+                return tidy
     return EVERYTHING
+
+
+def _tidied(coverage: Coverage) -> Coverage:
+    """Without what something wider holds."""
+    globs = {one for one in coverage.globs if not any(wide != one and wide.holds(one) for wide in coverage.globs)}
+    names = {name for name in coverage.names if not any(glob.matches(name) for glob in globs)}
+    return Coverage(frozenset(names), frozenset(globs), coverage.numbers)
 
 
 def _by_domain(coverage: Coverage) -> Coverage:
     """The last two labels in place of hosts that share them."""
-    names, globs = set(), set(coverage.globs)
+    names, globs = set(), set()
     for name in coverage.names:
         domain = ".".join(name.split(".")[-2:])
         if name in {*LOOPBACK_NAMES, DOCKER_HUB, _HUB_ALIAS} or domain == name or name.startswith("["):
@@ -196,10 +196,8 @@ def _by_domain(coverage: Coverage) -> Coverage:
             globs.add(Glob("", f".{domain}"))
     for glob in coverage.globs:
         domain = ".".join(glob.end.split(".")[-2:])
-        if domain and glob.end.endswith(f".{domain}"):
-            globs.add(Glob("", f".{domain}"))
-    widest = _widest(frozenset(globs))
-    return Coverage(_not_in(names, widest), widest, coverage.numbers)
+        globs.add(Glob("", f".{domain}") if domain and glob.end.endswith(f".{domain}") else glob)
+    return Coverage(frozenset(names), frozenset(globs), coverage.numbers)
 
 
 _HEAD: Final[Mapping[Kind, str]] = {
@@ -207,20 +205,23 @@ _HEAD: Final[Mapping[Kind, str]] = {
 has(object.metadata) && has(object.metadata.annotations) && '{IMAGES}' in object.metadata.annotations ||
 [object]""",
     "revisions": """\
-[has(object.data) ? object.data : object].filter(whole, type(whole) == map && has(whole.spec) &&
-  type(whole.spec) == map && has(whole.spec.template)).map(whole, whole.spec.template)""",
+[has(object.data) ? object.data : object].filter(whole,
+  type(whole) == map && has(whole.spec) && type(whole.spec) == map && has(whole.spec.template))
+.map(whole, whole.spec.template)""",
 }
 """Where the Pod stands, in a list. Pods that bear our annotation come to us whatever they name: an author can forge it."""
 
 _BODY: Final = """\
-.exists(pod, type(pod) == map && has(pod.spec) && type(pod.spec) == map && [{fields}].exists(field,
+.exists(pod, type(pod) == map && has(pod.spec) && type(pod.spec) == map &&
+[{fields}].exists(field,
   field in pod.spec && type(pod.spec[field]) == list && (size(pod.spec[field]) > {items} ||
-  pod.spec[field].exists(one, type(one) != map || (!(field in [{nested}]) || has(one.image)) &&
+  dyn(pod.spec[field]).exists(one, type(one) != map || (!(field in [{nested}]) || has(one.image)) &&
   [field in [{nested}] && type(one.image) == map && has(one.image.reference) ? one.image.reference :
-    has(one.image) ? one.image : ''].exists(text, type(text) != string || text in [{blank}] || size(text) > {image} ||
+    has(one.image) ? one.image : ''].exists(text,
+  type(text) != string || text in [{blank}] || size(text) > {image} ||
   [text.contains('/') ? text.split('/')[0] : ''].exists(first, size(first) > {host} ||
   [first.matches('[.:A-Z]|^localhost$') ? first.lowerAscii().split(':')[0] : '{hub}'].exists(host,
-{hosts}))))))))
+{hosts})))))))
 """
 
 _CHANGES: Final[Mapping[Kind, str]] = {
