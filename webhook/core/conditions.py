@@ -50,7 +50,8 @@ _NUMBER: Final = "^[0-9][0-9a-fx.]*$"
 _PLAIN: Final = re.compile(r"[a-z0-9.\[\]-]*", re.ASCII)
 _WILD: Final = re.compile(r"[*?]+")
 
-# What one image costs the API server at most, by cel-go's rules (interpreter/runtimecost.go): see `cost`.
+# What one image costs the API server at most, by cel-go's rules (interpreter/runtimecost.go) and with room: of 1.36 it
+# was seen that 260 globs pass with 96 images of the longest kind, and 300 do not.
 _COST_OF_IMAGE: Final = 700
 _COST_OF_GLOB: Final = 50
 
