@@ -98,6 +98,14 @@ REACHING: Final = [
     },
 ]  # fmt: skip
 
+OF_OTHERS: Final[list[Any]] = [
+    {},
+    {"spec": 5},
+    {"spec": {"template": []}},
+    {"spec": {"template": {"spec": {"containers": 5}}}},
+]
+"""What controllers that we do not know keep in a ControllerRevision."""
+
 PASSING: Final = [
     pod("a", "ghcr.io/team/app:1"),
     pod("a", "registry.example.com.evil.io/app"),
@@ -107,10 +115,7 @@ PASSING: Final = [
     {**pod("a", "ghcr.io/a/b"), "metadata": {"name": "a", "annotations": {"other": "{}"}}},
     replica_set("a", "ghcr.io/team/app"),
     job("a", "ghcr.io/team/app"),
-    *(
-        {"kind": "ControllerRevision", "metadata": {"name": "a-1"}, "data": data, "revision": 1}
-        for data in ({}, {"spec": 5}, {"spec": {"template": []}}, {"spec": {"template": {"spec": {"containers": 5}}}})
-    ),
+    *({"kind": "ControllerRevision", "metadata": {"name": "a-1"}, "data": data, "revision": 1} for data in OF_OTHERS),
 ]  # fmt: skip
 
 

@@ -9,6 +9,7 @@ somebody edits the expression.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import Final, Literal
 
@@ -253,6 +254,8 @@ def conditions(coverage: Coverage, kind: Kind) -> list[dict[str, str]]:
     ]
 
 
+# A server looks at the same registration every minute, in the loop that answers reviews.
+@lru_cache(maxsize=8)
 def _hosts(coverage: Coverage, kind: Kind) -> str:
     nested = [name for name, way in IMAGE_FIELDS if len(way) > 1]
     body = _BODY.format(
@@ -319,6 +322,7 @@ _GLOBS: Final = re.compile(r"\[((?:\['[^']*','[^']*'\],?)+)\]\.exists\(ends")
 _TEXT: Final = re.compile(r"'([^']*)'")
 
 
+@lru_cache(maxsize=8)
 def _read_hosts(expression: str, kind: Kind) -> Coverage | None:
     """The hosts in an expression; None where it is not what we make of them."""
     bare = _bare(expression)
