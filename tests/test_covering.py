@@ -7,7 +7,7 @@ import pytest
 
 from tests.core.world import PRIVATE
 from tests.support.api import FakeApi
-from webhook.core.conditions import Coverage, needed
+from webhook.core.conditions import EVERYTHING, Coverage, needed
 from webhook.core.globs import Globs
 from webhook.core.registered import Home, decoded, standing
 from webhook.core.registration import Reached, registration
@@ -159,6 +159,23 @@ async def test_what_nobody_needs_any_more_goes_after_minutes() -> None:
     assert world.passing == {needed(FEW)}
 
 
+async def test_conditions_that_were_not_made_yet_are_made_at_once() -> None:
+    world = World(coverage=EVERYTHING)
+    replica = world.replica(FEW)
+    await replica.look()
+    assert (world.passing, replica.covers) == ({needed(FEW)}, 1)
+
+
+async def test_where_a_rule_is_about_any_host_all_comes_and_an_older_replica_lets_it_be() -> None:
+    world = World()
+    new, old = world.replica(RuleSet([Rule("any", Globs(("**",)))])), world.replica(FEW)
+    await new.look()
+    for _ in range(5):
+        await old.look(after=60)
+        await new.look()
+    assert (world.passing, world.patches) == ({EVERYTHING}, 1)
+
+
 async def test_replicas_that_reload_one_after_the_other_do_not_part() -> None:
     world = World()
     old, new = world.replica(FEW), world.replica(MORE)
@@ -249,3 +266,12 @@ async def test_a_condition_that_somebody_edited_is_made_anew() -> None:
     replica = world.replica(FEW)
     await replica.look()
     assert (replica.covers, world.passing) == (1, {needed(FEW)})
+
+
+async def test_of_a_thousand_missing_hosts_a_line_names_some() -> None:
+    world = World(managed=False)
+    rules = RuleSet([Rule(f"r{number}", Globs((f"r{number}.example.com/**",))) for number in range(1000)])
+    replica = world.replica(rules)
+    await replica.look()
+    (line,) = replica.lines
+    assert (len(line["missing"]), line["missing"][-1]) == (21, "and 1980 more")

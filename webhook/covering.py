@@ -24,6 +24,8 @@ NARROW_AFTER: Final = 600.0
 FIRST_PAUSE: Final = 60.0
 LONGEST_PAUSE: Final = 3600.0
 """Seconds for which the same is not written again after somebody has undone it: doubled each time, up to an hour."""
+TOLD: Final = 20
+"""Findings that a line names; a thousand rules may lack as many hosts."""
 
 
 class Log(Protocol):
@@ -186,17 +188,22 @@ class Covering:
         had_gaps = self._told is not None and any(one.is_gap for one in self._told)
         self._told = tuple(found)
         if gaps:
-            self._log.write("error", "registration gap", missing=[str(one) for one in gaps], do=_remedies(gaps))
+            self._log.write("error", "registration gap", missing=_told(gaps), do=_remedies(gaps))
         elif had_gaps:
             self._log.write("info", "registration covers the rules again", name=NAME)
         rest = [one for one in found if one.level == "warning"]
         if rest:
-            self._log.write("warning", "registration", problems=[str(one) for one in rest], do=_remedies(rest))
+            self._log.write("warning", "registration", problems=_told(rest), do=_remedies(rest))
 
     def _tell_trouble(self, event: str, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             self._log.write("warning", event, problem=trouble)
         self._trouble = trouble
+
+
+def _told(found: Sequence[Finding]) -> list[str]:
+    more = [f"and {len(found) - TOLD} more"] if len(found) > TOLD else []
+    return [str(one) for one in found[:TOLD]] + more
 
 
 def _remedies(found: Sequence[Finding]) -> list[str]:

@@ -300,6 +300,8 @@ kinds = st.sampled_from(["pods", "revisions"])
 def test_what_is_written_is_read_back(coverage: Coverage, kind: Kind) -> None:
     written = conditions(coverage, kind)
     assert read(written, kind).coverage == coverage
+    assert read(conditions(coverage, kind, explicit=True), kind).coverage == coverage
+    assert read(conditions(coverage, kind, explicit=True), kind).is_made
     folded = [{**one, "expression": " ".join(one["expression"].split())} for one in written]
     assert read(folded, kind).coverage == coverage
 
@@ -312,6 +314,23 @@ def test_what_is_joined_holds_both(one: Coverage, other: Coverage, host: str) ->
     assert one.holds(other) is (one.lacks(other) == ())
     if one.holds(other) and lets_through(conditions(other, "pods"), pod(f"{host}:1/x")):
         assert lets_through(conditions(one, "pods"), pod(f"{host}:1/x"))
+
+
+@pytest.mark.parametrize(
+    ("patterns", "told"),
+    [
+        (["ghcr.io/**", "quay.io/**"], ("ghcr.io", "quay.io")),
+        (["docker.io/**"], ("docker.io",)),
+        (["localhost:5000/**"], ("localhost",)),
+        (["*.example.net/**", "mirror-*.io/x"], ("*.example.net", "mirror-*.io")),
+        (["**"], ("*",)),
+    ],
+)
+def test_what_is_missing_is_told_as_people_write_it(patterns: list[str], told: tuple[str, ...]) -> None:
+    there = needed(RuleSet([Rule("a", Globs(("registry.example.com/**",)))]))
+    need = needed(RuleSet([Rule("a", Globs.of(["registry.example.com/**", *patterns]))]))
+    assert there.lacks(need) == told
+    assert there.lacks(needed(RuleSet([PRIVATE]))) == ("localhost",)
 
 
 def test_hosts_that_somebody_adds_or_takes_away_are_seen() -> None:

@@ -212,4 +212,5 @@ def test_mending_changes_our_conditions_and_leaves_those_of_others() -> None:
     assert [one["path"] for one in operations] == ["/webhooks/0/matchConditions", "/webhooks/1/matchConditions"]
     assert operations[0]["value"][-1] == other
     assert mended(live(), needed(RULES)) == []
-    assert [one["value"] for one in mended(narrow, EVERYTHING)] == [[other], []]
+    all_of_them = {"name": "moorage.dev/images-v1", "expression": "true"}
+    assert [one["value"] for one in mended(narrow, EVERYTHING)] == [[all_of_them, other], [all_of_them]]

@@ -102,11 +102,19 @@ def registration(
         bool, typer.Option("--opt-in", help="Serve only namespaces with the label moorage.dev/enabled=true.")
     ] = False,
     conditions: Annotated[
-        bool, typer.Option(help="Conditions made from the hosts of rules and targets; without, all Pods come.")
+        bool,
+        typer.Option(
+            "--conditions/--no-conditions",
+            help="Conditions made from the hosts of rules and targets; without, all Pods come.",
+        ),
     ] = True,
     managed: Annotated[
-        bool, typer.Option(help="Let the server keep the conditions right; Git shall not own them then.")
-    ] = True,
+        bool,
+        typer.Option(
+            "--managed",
+            help="Let the server keep the conditions right; with --no-conditions nobody who applies this undoes that.",
+        ),
+    ] = False,
 ) -> None:
     """Print the registration at the API server.
 

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-import msgspec
+from typing import Any, NamedTuple
 
 from webhook.cli import common
 from webhook.cli.exits import Exit, Stop
@@ -18,7 +16,7 @@ class FailurePolicy(StrEnum):
     FAIL = "Fail"
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class Wanted(NamedTuple):
     """What the options say. `url` is empty for a Service."""
 
     failure_policy: FailurePolicy
@@ -63,8 +61,7 @@ def document(chosen: common.Choices, wanted: Wanted) -> dict[str, Any]:
         opt_in=wanted.opt_in,
         failure_policy=wanted.failure_policy.value,
         coverage=coverage,
-        # What shall come without conditions must not get them later.
-        managed=wanted.managed and wanted.conditions,
+        managed=wanted.managed,
     )
 
 

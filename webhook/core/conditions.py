@@ -93,8 +93,14 @@ class Coverage(msgspec.Struct, frozen=True):
             return ("*",)
         names = {name for name in other.names - self.names if not any(glob.matches(name) for glob in self.globs)}
         globs = {glob for glob in other.globs if not any(one.holds(glob) for one in self.globs)}
-        shown = {*names - {_HUB_ALIAS}, *(f"{glob.start}*{glob.end}" for glob in globs)}
-        return tuple(sorted(shown or names)) + (("127.*",) if other.numbers and not self.numbers else ())
+        shown = names | {f"{glob.start}*{glob.end}" for glob in globs}
+        # All spellings of one place are one to whoever reads it.
+        if (other.numbers and not self.numbers) or names & LOOPBACK_NAMES or globs & LOOPBACK.globs:
+            shown -= LOOPBACK_NAMES | {f"{glob.start}*{glob.end}" for glob in LOOPBACK.globs}
+            shown.add("localhost")
+        if _HUB_ALIAS in names:
+            shown = shown - {_HUB_ALIAS} | {DOCKER_HUB}
+        return tuple(sorted(shown))
 
     def joined(self, other: "Coverage") -> "Coverage":
         """What either lets through, and no less than that."""
@@ -226,6 +232,8 @@ _BODY: Final = """\
 {hosts})))))))
 """
 
+_ALL: Final = "true"
+
 _CHANGES: Final[Mapping[Kind, str]] = {
     "pods": """\
 request.operation != 'UPDATE' || !has(object.spec) || !has(oldObject.spec) || object.spec != oldObject.spec
@@ -244,10 +252,11 @@ request.kind.kind == 'Job' && has(object.spec) && has(oldObject.spec) && object.
 """Updates that can matter: a Pod's images stand in its spec, and a revision counts when it is used again."""
 
 
-def conditions(coverage: Coverage, kind: Kind) -> list[dict[str, str]]:
-    """The matchConditions of one of our webhooks; none where everything shall come."""
+def conditions(coverage: Coverage, kind: Kind, *, explicit: bool = False) -> list[dict[str, str]]:
+    """The matchConditions of one of our webhooks. Where everything shall come there are none, or an `explicit` one, which
+    tells that from conditions that were not made yet."""
     if coverage.everything:
-        return []
+        return [{"name": HOSTS, "expression": _ALL}] if explicit else []
     return [
         {"name": CHANGES, "expression": _CHANGES[kind]},
         {"name": HOSTS, "expression": _hosts(coverage, kind)},
@@ -289,10 +298,11 @@ def _quoted(texts: Iterable[str]) -> str:
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What conditions come to. `edited` are those that bear our name and not our text, `newer` those of another version
+    """What conditions come to. `is_made` says whether one of ours for hosts is there, `edited` are those that bear our name and not our text, `newer` those of another version
     of Moorage, `others` those that somebody else added; the coverage is what the rest lets through."""
 
     coverage: Coverage
+    is_made: bool = False
     edited: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -300,13 +310,13 @@ class Read(msgspec.Struct, frozen=True):
 
 def read(found: Iterable[Condition], kind: Kind) -> Read:
     """What the conditions of a webhook let through, from their expressions. Blanks and line breaks do not matter."""
-    coverage = EVERYTHING
+    coverage, is_made = EVERYTHING, False
     edited, newer, others = [], [], []
     for condition in found:
         name, expression = condition["name"], condition["expression"]
         if name == HOSTS:
             hosts = _read_hosts(expression, kind)
-            coverage = hosts if hosts is not None else Coverage()
+            coverage, is_made = hosts if hosts is not None else Coverage(), True
             edited += [name] if hosts is None else []
         elif name == CHANGES:
             edited += [name] if _bare(expression) != _bare(_CHANGES[kind]) else []
@@ -314,7 +324,7 @@ def read(found: Iterable[Condition], kind: Kind) -> Read:
             newer.append(name)
         else:
             others.append(name)
-    return Read(coverage, tuple(edited), tuple(newer), tuple(others))
+    return Read(coverage, is_made, tuple(edited), tuple(newer), tuple(others))
 
 
 _NAMES: Final = re.compile(r"hostin\[((?:'[^']*',?)*)\]")
@@ -326,6 +336,8 @@ _TEXT: Final = re.compile(r"'([^']*)'")
 def _read_hosts(expression: str, kind: Kind) -> Coverage | None:
     """The hosts in an expression; None where it is not what we make of them."""
     bare = _bare(expression)
+    if bare == _ALL:
+        return EVERYTHING
     names, globs = _NAMES.search(bare), _GLOBS.search(bare)
     ends = _TEXT.findall(globs[1]) if globs is not None else []
     found = Coverage(

@@ -415,9 +415,12 @@ def _settings(webhook: Webhook) -> Iterator[str]:
 
 
 def standing(live: Live) -> tuple[Coverage, ...] | None:
-    """What its conditions let through to each of our webhooks; None where somebody else's hand is in them."""
+    """What its conditions let through to each of our webhooks; None where they were not made yet, or somebody else's hand
+    is in them."""
     every = [one.conditions_as(kind) for _, one in live.ours for kind in SERVED if one.name == f"{kind}{SUFFIX}"]
-    return None if any(found.edited for found in every) else tuple(found.coverage for found in every)
+    if any(found.edited for found in every) or not any(found.is_made for found in every):
+        return None
+    return tuple(found.coverage for found in every)
 
 
 Operation = Mapping[str, Any]
@@ -439,7 +442,7 @@ def mended(live: Live, wanted: Coverage) -> list[Operation]:
                 continue
             before = list(webhook.match_conditions or ())
             kept = [one for one in before if one.name not in {CHANGES, HOSTS}]
-            after = [Condition(**one) for one in conditions(wanted, kind)] + kept
+            after = [Condition(**one) for one in conditions(wanted, kind, explicit=True)] + kept
             if after != before:
                 path = f"/webhooks/{number}/matchConditions"
                 operations.append({"op": "add", "path": path, "value": msgspec.to_builtins(after)})
