@@ -4,6 +4,7 @@ What the API server itself makes of them is tested on a real one (tests/cluster/
 """
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from webhook.core.conditions import (
     LOOPBACK,
     MAX_COST,
     MAX_TEXT,
+    VERSION,
     Coverage,
     Glob,
     Kind,
@@ -356,6 +358,13 @@ def test_any_other_change_is_nothing_that_can_be_judged(change: Any, kind: Kind)
     (hosts,) = [one for one in conditions(needed(RuleSet([PRIVATE])), "pods") if "images" in one["name"]]
     found = read([{**hosts, "expression": change(hosts["expression"])}], kind)
     assert found.edited == ("moorage.dev/images-v1",)
+
+
+def test_expressions_that_are_made_otherwise_get_the_next_number() -> None:
+    # Replicas of two versions would undo each other's work: whoever changes this counts VERSION up.
+    one = Coverage(frozenset({"registry.example.com"}), frozenset({Glob("a", ".io")}), numbers=True)
+    texts = [each["expression"] for kind in ("pods", "revisions") for each in conditions(one, kind)]
+    assert (VERSION, sha256("".join("".join(texts).split()).encode()).hexdigest()[:16]) == (1, "7475cc6fe4ae9e82")
 
 
 def test_conditions_of_others_and_of_other_versions_are_told_apart() -> None:
