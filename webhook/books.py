@@ -16,6 +16,8 @@ from webhook.kube import Answer
 SHARE: Final = 0.4
 """Of the time that is left, what the API server gets for one question: the registry has to be asked after it."""
 ENTRIES: Final = 10_000
+SECRETS: Final = 32 * 1024 * 1024
+"""Bytes that all pull secrets may weigh: some ten thousand of the usual size."""
 
 _FORBIDDEN: Final = frozenset({401, 403})
 
@@ -42,16 +44,35 @@ Read = TypeVar("Read", bound=Page)
 class Book(Generic[Read]):
     """What was read of one sort, bounded, and the reading that is under way."""
 
-    def __init__(self, now: Callable[[], float], breaker: Breaker, entries: int) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        breaker: Breaker,
+        entries: int,
+        *,
+        weigh: Callable[[Read], int] | None = None,
+    ) -> None:
+        """`entries` is how many pages are kept, or what they weigh together, where `weigh` says what one does."""
         self._now = now
         self._breaker = breaker
-        self._read: LRUCache[object, Read] = LRUCache(entries)
+        self._read: LRUCache[object, Read] = LRUCache(entries, weigh)
         self._flights: Flights[Read | Failed] = Flights(now)
 
     def peek(self, key: object) -> Read | None:
         """What was read a moment ago."""
         read = self._read.get(key)
         return read if read is not None and self._now() < read.until else None
+
+    def last(self, key: object) -> Read | None:
+        """What was read last, however long ago."""
+        read: Read | None = self._read.get(key)
+        return read
+
+    def refresh(self, key: object, read: Callable[[float], Awaitable[Read | Failed]], *, within: float) -> None:
+        """Read ahead of time, in so many seconds, where the API server may be asked: nobody waits for it."""
+        if self._breaker.refusal() is None:
+            until = asyncio.get_running_loop().time() + within
+            self._flights.join(key, lambda: self._ask(key, read, until))
 
     async def look_up(
         self, key: object, read: Callable[[float], Awaitable[Read | Failed]], what: str, *, deadline: float, anew: bool
@@ -99,6 +120,8 @@ class Books:
         self.pins: Book[Any] = Book(now, breaker, entries)
         self.siblings: Book[Any] = Book(now, breaker, entries)
         self.namespaces: Book[Any] = Book(now, breaker, entries)
+        self.accounts: Book[Any] = Book(now, breaker, entries)
+        self.secrets: Book[Any] = Book(now, breaker, SECRETS, weigh=lambda secret: secret.weight)
 
     def forget_pins(self) -> None:
         """Read all pins and siblings again."""
@@ -110,6 +133,8 @@ class Books:
         await self.pins.aclose()
         await self.siblings.aclose()
         await self.namespaces.aclose()
+        await self.accounts.aclose()
+        await self.secrets.aclose()
 
 
 Decoded = TypeVar("Decoded")

@@ -31,6 +31,7 @@ Key = tuple[tuple[Reference, ...], bytes]
 login no other can read, nor learn by timing."""
 
 Kept = TypeVar("Kept", Entry, Refusal)
+Told = TypeVar("Told", bound=Answer | None)
 
 _NOT_ASKED: Final = frozenset({Reason.HOST_NOT_LISTED})
 """Trouble that the operator made: an old answer does not stand in for it."""
@@ -112,7 +113,7 @@ class Resolver:
             if len(candidates) < len(images):
                 return None
             key = (images, _fingerprint(candidates))
-        return self._tell(images, self._recall(key, images, candidates, since))
+        return self._tell(images, _noted(self._recall(key, images, candidates, since), candidates))
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
@@ -125,7 +126,7 @@ class Resolver:
         if fact is None:
             fact = await self._ask(errand, since, within)
         self._tell(images, fact)
-        return fact
+        return _noted(fact, candidates)
 
     def remember(self, ask: AskDigest, digest: str, *, age: float = 0.0) -> bool:
         """Take in what a running Pod shows under our seal: a digest that the upstream named to these credentials `age`
@@ -281,6 +282,14 @@ def _plain(image: Reference) -> Reference:
     if image.digest is not None:
         return image.pinned(image.digest)
     return Reference(image.registry, image.path, image.tag or LATEST)
+
+
+def _noted(fact: Told, candidates: tuple[Candidates, ...]) -> Told:
+    """An answer with what is to be said of the credentials of this asker: others get the same answer without it."""
+    first = candidates[0].notes
+    if len(candidates) > 1:
+        first = tuple(dict.fromkeys(note for one in candidates for note in one.notes))
+    return msgspec.structs.replace(fact, notes=first) if first and fact is not None else fact
 
 
 def _fingerprint(candidates: tuple[Candidates, ...]) -> bytes:

@@ -22,6 +22,7 @@ FLUSH_EVERY: Final = 0.1
 FLUSH_AT: Final = 64 * 1024
 TOLD: Final = 1024 * 1024
 """Bytes of the lines of outcomes, and of the images in them, that are kept ready."""
+GRANT: Final = "grant it as docs/security.md tells, or leave pod out of credentials"
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -169,6 +170,11 @@ class Telemetry:
         self.pins_gone = Count(
             "moorage_pins_gone_total", "Pins whose digest the upstream does not have any more.", ["rule"]
         )
+        self.pull_secrets = Count(
+            "moorage_pull_secret_reads_total",
+            "Reads of pull secrets, and of service accounts that name them.",
+            ["outcome"],
+        )
         self.guarded = Count("moorage_guard_total", "Images that name a target by hand.", ["target", "outcome"])
         self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
         self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")
@@ -248,6 +254,14 @@ class Telemetry:
     def resolution(self, host: str, source: str) -> None:
         """A digest was asked for."""
         self.resolutions.add((host, source))
+
+    def pull_secret_read(self, outcome: str) -> None:
+        """A pull secret, or a service account, was asked for at the API server."""
+        self.pull_secrets.add((outcome,))
+
+    def pull_secrets_unread(self, problem: str) -> None:
+        """Pull secrets may not be read."""
+        self.log.write("warning", "pull secrets not read", problem=problem, do=GRANT)
 
     def shed(self) -> None:
         """A review was turned away."""

@@ -18,7 +18,8 @@ from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
-    from webhook.credentials.source import Credentials, OperatorFile, Provider
+    from webhook.credentials.pull_secrets import PullSecrets
+    from webhook.credentials.source import Credentials, Dated, OperatorFile, Provider
     from webhook.kube import Kube
     from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
@@ -114,7 +115,7 @@ async def laptop(
 def _oracles(
     loaded: Loaded,
     client: "RegistryClient",
-    providers: Mapping[str, "Provider"],
+    providers: Mapping[str, "Provider | Dated"],
     memories: "Memories",
     observe: Callable[[str, str], None] | None = None,
     cluster: "Cluster | None" = None,
@@ -176,6 +177,16 @@ class Cluster:
             AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
         }
 
+    def pull_secrets(
+        self, *, count: Callable[[str], None] | None = None, warn: Callable[[str], None] | None = None
+    ) -> "PullSecrets":
+        """Who gives the credentials of Pods; told to `count` and `warn` as it says."""
+        from webhook.credentials.pull_secrets import PullSecrets
+
+        return PullSecrets(
+            self.kube, self._books.secrets, self._books.accounts, now=time.monotonic, count=count, warn=warn
+        )
+
     def seal_with(self, sealer: Sealer) -> None:
         """Judge pins by these keys from now on; what was judged by others is read again."""
         if sealer != self.sealer:
@@ -226,6 +237,11 @@ class Assembly:
         self._budget = 0.0
         self._credentials: Credentials | None = None
         self._resolver: Resolver | None = None
+        self._providers: dict[str, Provider | Dated] = {}
+        if cluster is not None:
+            self._providers["pod"] = cluster.pull_secrets(
+                count=telemetry.pull_secret_read, warn=telemetry.pull_secrets_unread
+            )
         telemetry.watch_breakers(self._open_breakers)
 
     def engine(self, loaded: Loaded, sealer: Sealer | None = None) -> Engine:
@@ -240,7 +256,7 @@ class Assembly:
         if self._cluster is not None:
             self._cluster.seal_with(self._sealer)
         oracles, self._resolver, self._credentials = _oracles(
-            loaded, client, {}, self._memories, self._telemetry.resolution, self._cluster
+            loaded, client, self._providers, self._memories, self._telemetry.resolution, self._cluster
         )
         if self._outbound is not None:
             self._close_later(self._outbound, self._budget + self._grace)

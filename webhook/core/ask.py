@@ -125,12 +125,14 @@ class NotAsked(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """Asked, and no usable answer. `what` names host and repository, `detail` is a short text of ours."""
+    """Asked, and no usable answer. `what` names host and repository, `detail` is a short text of ours, `notes` are for the
+    trace."""
 
     reason: Reason
     what: str = ""
     detail: str = ""
     retry_after: float | None = None
+    notes: Trace = ()
 
 
 Fact = Known | Labels | Passed | Absent | NotAsked | Failed
@@ -145,6 +147,7 @@ def alike(one: Fact, other: Fact) -> bool:
             and one.host == other.host
             and one.credential == other.credential
             and one.milliseconds == other.milliseconds
+            and one.notes == other.notes
             and other.trouble is None
         )
     return one == other

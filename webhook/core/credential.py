@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from webhook.core.reason import Trace
 from webhook.core.reference import Reference
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience
@@ -39,10 +40,11 @@ ANONYMOUS: Final = Credential(ANONYMOUS_KIND)
 
 class Candidates(msgspec.Struct, frozen=True, gc=False):
     """The credentials to try for one repository, in order. `fingerprint` stands for them in cache keys: a keyed hash,
-    so that neither a dump of the cache nor a metric gives a secret away."""
+    so that neither a dump of the cache nor a metric gives a secret away. `notes` tell a trace which ones are missing."""
 
     credentials: tuple[Credential, ...]
     fingerprint: bytes
+    notes: Trace = ()
 
 
 def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:

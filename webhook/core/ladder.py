@@ -1,6 +1,6 @@
 """The ladder: from a step to its decision, top to bottom as the docs tell it. It asks and is told; it never looks itself."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Sequence
 from typing import assert_never
 
 import msgspec
@@ -20,7 +20,7 @@ from webhook.core.ask import (
 )
 from webhook.core.decision import RESOLVED, Action, Decision, Source
 from webhook.core.guard import Guarded, judge
-from webhook.core.notes import found_note, trouble_of
+from webhook.core.notes import found_note, notes_of, trouble_of
 from webhook.core.pinning import Pinning, pin
 from webhook.core.plan import Keep, Settle, Step
 from webhook.core.reason import Note, Reason, Trace
@@ -126,7 +126,7 @@ def _believed(step: Settle, fact: Fact, notes: list[Note]) -> Generator[Ask, Fac
         case _:
             return None
     if fact.is_hint:
-        refusal = yield from _prove(step, step.image.pinned(fact.digest))
+        refusal = yield from _prove(step, step.image.pinned(fact.digest), notes)
         if refusal is not None:
             notes.append((Reason.HINT_NOT_CONFIRMED, fact.digest, fact.host, refusal))
             return None
@@ -138,6 +138,7 @@ def _believed(step: Settle, fact: Fact, notes: list[Note]) -> Generator[Ask, Fac
 def _from_upstream(step: Settle, known: Known, notes: list[Note]) -> Found:
     # What is known without a credential was not told by an upstream.
     proven = known.credential != ""
+    notes.extend(_unsaid(known.notes, notes))
     if known.trouble is not None:
         note: Note = (Reason.STALE, known.host, known.trouble.value, known.age)
         return Found(known.digest, Source.STALE, proven, (*notes, note))
@@ -148,9 +149,15 @@ def _found_note(text: str, digest: str, source: Source, by: str) -> Note:
     return (Reason.DIGEST_FOUND, text, digest, source.value, by, "none", 0.0)
 
 
-def _unresolved(step: Settle, fact: Fact, notes: Iterable[Note]) -> Decision:
+def _unsaid(more: Trace, notes: Sequence[Note]) -> list[Note]:
+    """What is said of credentials comes with every answer, and stands in a trace once."""
+    return [note for note in more if note not in notes]
+
+
+def _unresolved(step: Settle, fact: Fact, notes: list[Note]) -> Decision:
     """No digest: the rule says whether the Pod may start on its tag."""
     reason, note = trouble_of(step.image, fact)
+    notes.extend(_unsaid(notes_of(fact), notes))
     if reason is Reason.OFFLINE:
         # Nobody was asked, so nothing failed: show where it would go.
         target = step.rule.targets[0].name if step.rule.targets and step.arm != "pin" else ""
@@ -170,7 +177,7 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
     for target in step.rule.targets if step.arm != "pin" else ():
         proven = proof or _is_sealed(step, target, image)
         if target.asks_no_password and not proven and target.paths.matches(step.image.path):
-            refusal = yield from _prove(step, image)
+            refusal = yield from _prove(step, image, notes)
             proof = refusal is None
             if refusal is not None:
                 passed_over = Reason.ACCESS_NOT_PROVEN
@@ -210,9 +217,10 @@ def _stay(
     return _decide(step, Action.PINNED, reason, found, notes, to=str(image))
 
 
-def _prove(step: Settle, image: Reference) -> Generator[Ask, Fact, str | None]:
+def _prove(step: Settle, image: Reference, notes: list[Note]) -> Generator[Ask, Fact, str | None]:
     """Ask the upstream to confirm a digest that it did not name itself; None when it does, else why not."""
     fact = yield from ask_upstreams(step.rule, image, step.subject.audience)
+    notes.extend(_unsaid(notes_of(fact), notes))
     match fact:
         case Known():
             return None

@@ -1,7 +1,7 @@
 """How what was heard stands in a trace."""
 
 from webhook.core.ask import Absent, Fact, Failed, Known, NotAsked
-from webhook.core.reason import Note, Reason
+from webhook.core.reason import Note, Reason, Trace
 from webhook.core.reference import Reference
 
 
@@ -22,3 +22,8 @@ def trouble_of(image: Reference, fact: Fact) -> tuple[Reason, Note]:
             return fact.reason, (fact.reason,)
         case _:
             return Reason.INTERNAL_ERROR, (Reason.INTERNAL_ERROR, type(fact).__name__)
+
+
+def notes_of(fact: Fact) -> Trace:
+    """What the one who answered wants to stand in the trace."""
+    return fact.notes if isinstance(fact, Known | Absent | Failed) else ()

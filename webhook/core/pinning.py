@@ -7,7 +7,7 @@ import msgspec
 
 from webhook.core.ask import Ask, Fact, Failed, Known
 from webhook.core.decision import Action, Decision, Source
-from webhook.core.notes import found_note, trouble_of
+from webhook.core.notes import found_note, notes_of, trouble_of
 from webhook.core.pins import Pinned, has_room, judge
 from webhook.core.plan import Keep
 from webhook.core.reason import Note, Reason, Trace
@@ -108,7 +108,9 @@ def _ask(step: Pinning, notes: list[Note]) -> Generator[Ask, Fact, Fact]:
     """What the upstream says now. Where Keel has seen another digest it is asked once more: an answer may have been on
     its way before the push, and the replicas of a registry may differ."""
     rule, image, audience = step.rule, step.image, step.subject.audience
-    fact = _fresh(image, (yield from ask_upstreams(rule, image, audience, since=step.since)))
+    said = yield from ask_upstreams(rule, image, audience, since=step.since)
+    notes.extend(notes_of(said))
+    fact = _fresh(image, said)
     if step.keel and isinstance(fact, Known) and fact.digest != step.keel:
         again = _fresh(image, (yield from ask_upstreams(rule, image, audience, anew=True)))
         fact = again if isinstance(again, Known) else fact

@@ -59,6 +59,8 @@ class Reason(StrEnum):
     PIN_IGNORED = "PinIgnored"
     HINT_NOT_CONFIRMED = "HintNotConfirmed"
     CLUSTER_NOT_ASKED = "ClusterNotAsked"
+    PULL_SECRET_SKIPPED = "PullSecretSkipped"  # noqa: S105 - a word, no password
+    PULL_SECRETS_NOT_READ = "PullSecretsNotRead"
     PODS_DISAGREE = "PodsDisagree"
     CHILD_OF_INDEX = "ChildOfIndex"
 
@@ -111,6 +113,8 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.PIN_IGNORED: "A pin that was not made for this rollout, or cannot be read.",
     Reason.HINT_NOT_CONFIRMED: "A digest that nobody vouches for, and that the upstream did not confirm to this Pod's credentials.",
     Reason.CLUSTER_NOT_ASKED: "The API server could not be asked for the pin of the rollout, or for its siblings.",
+    Reason.PULL_SECRET_SKIPPED: "A pull secret is not there, is none, or holds something that cannot be used: the others count.",
+    Reason.PULL_SECRETS_NOT_READ: "Pull secrets, or the service account that names them, could not be read at the API server.",
     Reason.PODS_DISAGREE: "Pods of one revision run different digests: `adopt` chooses none of them unless told to.",
     Reason.CHILD_OF_INDEX: "The digest is of one platform, and the tag names an index: `adopt` never pins to it.",
 }
@@ -156,6 +160,8 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.PIN_IGNORED: "pin {0} ignored: {1}",
     Reason.HINT_NOT_CONFIRMED: "{0} by {1} is no more than a hint, and the upstream did not confirm it ({2})",
     Reason.CLUSTER_NOT_ASKED: "{0} could not be read: {1}",
+    Reason.PULL_SECRET_SKIPPED: "pull secret {0}: {1}",
+    Reason.PULL_SECRETS_NOT_READ: "pull secrets in namespace {0} are not read: {1}",
     Reason.PODS_DISAGREE: "{0} runs in {1} Pods",
     Reason.CHILD_OF_INDEX: "{0} is one platform of what the tag names",
     Reason.NAMED_BY_HAND: "target {0} is named by hand ({1})",

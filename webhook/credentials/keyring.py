@@ -10,8 +10,9 @@ The two ways differ, and both are kept because each is what the owner of such a 
 
 import re
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from operator import itemgetter
 from typing import Any, Final, Self
 
 import msgspec
@@ -47,7 +48,7 @@ class Keyring:
         for place, credential in entries:
             by_key.setdefault(_key(place), []).append(credential)
         # Go sorts by bytes; Python's order of code points is the same for UTF-8.
-        self._index = tuple((_Pattern.of(key), tuple(by_key[key])) for key in sorted(by_key, reverse=True))
+        self._index = tuple((key, _Pattern.of(key), tuple(by_key[key])) for key in sorted(by_key, reverse=True))
         self._hub = tuple(by_key.get(HUB_KEY, ()))
         self.problems = tuple(problems)
 
@@ -62,21 +63,41 @@ class Keyring:
 
     def lookup(self, repository: str) -> tuple[Credential, ...]:
         """The credentials for `host/path` in the order in which the kubelet tries them; empty when none fits."""
+        return look_up((self,), repository)
+
+    def matches(self, repository: str) -> list[tuple[str, tuple[Credential, ...]]]:
+        """The keys that cover `host/path` with their credentials, in the order in which the kubelet tries them."""
         host, slash, path = repository.partition("/")
         name, port = _split_port(host)
         labels = name.split(".")
-        found = [one for pattern, ones in self._index if pattern.covers(labels, port, slash + path) for one in ones]
-        # Docker Hub is filed under a name that no image has. Unlike the kubelet, which also takes a bare `localhost/x`
-        # for Docker Hub, a host gets these credentials only if it is Docker Hub.
-        if not found and (host in _HUB_NAMES or (host and not (slash and looks_like_host(host)))):
-            return self._hub
-        return tuple(found)
+        return [(key, ones) for key, pattern, ones in self._index if pattern.covers(labels, port, slash + path)]
+
+    @property
+    def hub(self) -> tuple[Credential, ...]:
+        """What is filed under Docker Hub's own name."""
+        return self._hub
 
     def __bool__(self) -> bool:
         return bool(self._index)
 
     def __repr__(self) -> str:
         return f"Keyring({len(self._index)} places)"
+
+
+def look_up(rings: Sequence[Keyring], repository: str) -> tuple[Credential, ...]:
+    """The credentials for `host/path` in several keyrings, as if all that they hold stood in one: so does the kubelet
+    with the pull secrets of a Pod. The longest path goes first, in whichever of them it stands."""
+    found = [match for ring in rings for match in ring.matches(repository)]
+    if found:
+        if len(rings) > 1:
+            found.sort(key=itemgetter(0), reverse=True)
+        return tuple([one for _, ones in found for one in ones])
+    host, slash, _ = repository.partition("/")
+    # Docker Hub is filed under a name that no image has. Unlike the kubelet, which also takes a bare `localhost/x`
+    # for Docker Hub, a host gets these credentials only if it is Docker Hub.
+    if host in _HUB_NAMES or (host and not (slash and looks_like_host(host))):
+        return tuple([one for ring in rings for one in ring.hub])
+    return ()
 
 
 class AuthFile:

@@ -1,18 +1,28 @@
 """Which credentials to try for an image and in which order: those that the configuration grants to the asker."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, runtime_checkable
+
+import msgspec
 
 from webhook.core.credential import ANONYMOUS, ANONYMOUS_KIND, Candidates, Credential, candidates
 from webhook.core.hosts import CredentialSource, Registries
+from webhook.core.reason import Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
 from webhook.credentials.keyring import BadDockerConfig, Keyring, decode
 
 FILE_KIND: Final = "file"
 _HELPERS: Final = ("credsStore", "credHelpers")
+
+Place = tuple[str, str, str]
+"""Registry, path and namespace."""
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
 
 
 class Provider(Protocol):
@@ -27,6 +37,52 @@ class Provider(Protocol):
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> tuple[Credential, ...]:
         """The credentials, by the absolute loop time `deadline`."""
+
+
+class Given(msgspec.Struct, frozen=True, gc=False):
+    """Credentials; until when (monotonic, in seconds) no others would be given; and what a trace is to say of them."""
+
+    credentials: tuple[Credential, ...]
+    until: float = 0.0
+    notes: Trace = ()
+
+
+NOTHING: Final = Given((), math.inf)
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """A provider that says for how long its credentials are good, so that they need not be put together anew each
+    time, and why some are missing."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """As in Provider."""
+
+    def give(self, image: Reference, audience: Audience) -> Given | None:
+        """From memory; None when it would have to wait. Never waits, never raises."""
+
+    async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
+        """By the absolute loop time `deadline`."""
+
+
+class _Undated:
+    """A provider that says nothing of the sort; what it gives is good until the given time."""
+
+    def __init__(self, provider: Provider, until: float = 0.0) -> None:
+        self._provider: Final = provider
+        self._until = until
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return self._provider.problems
+
+    def give(self, image: Reference, audience: Audience) -> Given | None:
+        found = self._provider.peek(image, audience)
+        return Given(found, self._until) if found is not None else None
+
+    async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
+        return Given(await self._provider.fetch(image, audience, deadline=deadline), self._until)
 
 
 class OperatorFile:
@@ -94,7 +150,7 @@ class Credentials:
 
     `key` is random and lives as long as the process; `providers` answer for the kinds pod, ecr, acr and gar: a kind
     without a provider contributes nothing. A source counts only where it is granted, per namespace and path. `files`
-    outlive a reload, so that one which is half written then still gives what it held before.
+    outlive a reload, so that one which is half written then still gives what it held before. `now` is monotonic.
     """
 
     def __init__(
@@ -102,14 +158,18 @@ class Credentials:
         registries: Registries,
         *,
         key: bytes,
-        providers: Mapping[str, Provider] | None = None,
+        providers: Mapping[str, Provider | Dated] | None = None,
         entries: int = 10_000,
         files: dict[str, OperatorFile] | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registries = registries
         # Most repositories of a registry share their candidates.
         self._seal = lru_cache(maxsize=1024)(lambda ordered: candidates(ordered, key))
-        self._providers = dict(providers or {})
+        self._now = now
+        self._providers: Mapping[str, Dated] = {
+            kind: one if isinstance(one, Dated) else _Undated(one) for kind, one in (providers or {}).items()
+        }
         known = files if files is not None else {}
         for path in _files(registries):
             if path in known:
@@ -117,13 +177,15 @@ class Credentials:
             else:
                 known[path] = OperatorFile(Path(path))
         self._files = {path: known[path] for path in _files(registries)}
+        self._from_files: Mapping[str, Dated] = {path: _Undated(one, math.inf) for path, one in self._files.items()}
         self._entries = entries
-        self._settled: dict[tuple[str, str, str], Candidates] = {}
+        self._settled: dict[Place, Candidates] = {}
+        self._dated: dict[tuple[Place, Audience], tuple[float, Candidates]] = {}
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What is wrong with files and providers, in sentences without a secret."""
-        every: Iterable[Provider] = (*self._files.values(), *self._providers.values())
+        every: Iterable[Provider | Dated] = (*self._files.values(), *self._providers.values())
         return tuple(line for one in every for line in one.problems)
 
     def refresh(self) -> bool:
@@ -131,6 +193,7 @@ class Credentials:
         changes = [file.refresh() for file in self._files.values()]
         if any(changes):
             self._settled.clear()
+            self._dated.clear()
         return any(changes)
 
     def peek(self, image: Reference, audience: Audience) -> Candidates | None:
@@ -139,29 +202,25 @@ class Credentials:
         settled = self._settled.get(place)
         if settled is not None:
             return settled
-        found: list[Credential] = []
-        lasting = True
+        dated = self._dated.get((place, audience))
+        if dated is not None and self._now() < dated[0]:
+            return dated[1]
+        found: list[Given] = []
         for source in self._granted(image, audience):
-            provider = self._provider(source)
-            given = _given(source) if provider is None else provider.peek(image, audience)
+            given = self._provider(source).give(image, audience)
             if given is None:
                 return None
-            found.extend(given)
-            lasting = lasting and (provider is None or source.kind == FILE_KIND)
-        return self._settle(place, found) if lasting else self._sealed(found)
+            found.append(given)
+        return self._put_together(place, audience, found)
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
         """The candidates; sources that do not answer by the absolute loop time `deadline` contribute nothing."""
         known = self.peek(image, audience)
         if known is not None:
             return known
-        found: list[Credential] = []
-        for source in self._granted(image, audience):
-            provider = self._provider(source)
-            found.extend(
-                _given(source) if provider is None else await provider.fetch(image, audience, deadline=deadline)
-            )
-        return self._sealed(found)
+        sources = [self._provider(source) for source in self._granted(image, audience)]
+        found = [await one.give_by(image, audience, deadline=deadline) for one in sources]
+        return self._put_together((image.registry, image.path, audience.namespace), audience, found)
 
     def _granted(self, image: Reference, audience: Audience) -> Iterator[CredentialSource]:
         registry = self._registries.find(image.registry)
@@ -169,22 +228,52 @@ class Credentials:
             if source.namespaces.matches(audience.namespace) and source.paths.matches(image.path):
                 yield source
 
-    def _provider(self, source: CredentialSource) -> Provider | None:
-        return self._files[source.file] if source.kind == FILE_KIND else self._providers.get(source.kind)
+    def _provider(self, source: CredentialSource) -> Dated:
+        if source.kind == FILE_KIND:
+            return self._from_files[source.file]
+        return _NOBODY if source.kind == ANONYMOUS_KIND else self._providers.get(source.kind, _NONE)
 
-    def _settle(self, place: tuple[str, str, str], found: list[Credential]) -> Candidates:
-        if len(self._settled) >= self._entries:
-            # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
-            self._settled.clear()
-        settled = self._settled[place] = self._sealed(found)
-        return settled
+    def _put_together(self, place: Place, audience: Audience, found: Sequence[Given]) -> Candidates:
+        """The candidates, remembered for as long as every source would give the same."""
+        every = [one for given in found for one in given.credentials]
+        sealed = self._seal(tuple(every) if len(every) == 1 else tuple(_once_each(every)))
+        notes = tuple(dict.fromkeys([note for given in found for note in given.notes]))
+        if notes:
+            sealed = msgspec.structs.replace(sealed, notes=notes)
+        until = min([given.until for given in found], default=math.inf)
+        if until == math.inf:
+            _keep(self._settled, place, sealed, self._entries)
+        elif until > self._now():
+            _keep(self._dated, (place, audience), (until, sealed), self._entries)
+        return sealed
 
-    def _sealed(self, found: list[Credential]) -> Candidates:
-        return self._seal(tuple(found) if len(found) == 1 else tuple(_once_each(found)))
+
+class _Always:
+    """A source that needs nothing to be read."""
+
+    problems = ()
+
+    def __init__(self, *credentials: Credential) -> None:
+        self._given = Given(credentials, math.inf)
+
+    def give(self, image: Reference, audience: Audience) -> Given:
+        del image, audience
+        return self._given
+
+    async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
+        del deadline
+        return self.give(image, audience)
 
 
-def _given(source: CredentialSource) -> tuple[Credential, ...]:
-    return (ANONYMOUS,) if source.kind == ANONYMOUS_KIND else ()
+_NOBODY: Final = _Always(ANONYMOUS)
+_NONE: Final = _Always()
+
+
+def _keep(memory: dict[Key, Kept], key: Key, kept: Kept, entries: int) -> None:
+    if len(memory) >= entries:
+        # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
+        memory.clear()
+    memory[key] = kept
 
 
 def _files(registries: Registries) -> frozenset[str]:
