@@ -303,8 +303,8 @@ async def _ring_of(name: str, secret: _Secret) -> tuple[Keyring | Note, int]:
         ring = _parsed(config, is_old) if len(config) < LARGE else await asyncio.to_thread(_parsed, config, is_old)
     except BadDockerConfig:
         return _skipped(name, "skipped: it holds no docker config"), _LIGHT
-    # A login takes some eight times the place of its JSON.
-    return ring, _LIGHT + 8 * len(config)
+    # A login takes some twelve times the place of its JSON.
+    return ring, _LIGHT + 12 * len(config)
 
 
 def _parsed(config: bytes, is_old: bool) -> Keyring:  # noqa: FBT001 - asyncio.to_thread hands it on so
