@@ -299,7 +299,7 @@ async def test_only_so_many_secrets_of_a_pod_are_looked_at(world: World) -> None
 async def test_who_may_not_read_secrets_is_told_so_once(world: World) -> None:
     world.api.forbidden = {"secrets"}
     put_secret(world.api, "one", {HOST: login("a")})
-    reason = "pull secrets in namespace shop are not read: this account may not get secrets there"
+    reason = "pull secrets in namespace shop are not read: no right to get secrets there"
     for _ in range(3):
         assert await world.said("one", "two", "three") == [reason]
         world.clock.forward(REMEMBERED + 1)

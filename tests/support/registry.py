@@ -90,7 +90,8 @@ def image_document(config: str = "{}", media_type: str = OCI_MANIFEST, **more: A
 class FakeRegistry:
     """Documents by (path, tag or digest), users, and faults by purpose, optionally `purpose method`.
 
-    `login` is empty, basic or bearer; tokens live `life` seconds of `now` (None leaves it out of the answer).
+    `login` is empty, basic or bearer; tokens live `life` seconds of `now` (None leaves it out of the answer). `rights` are
+    the paths that a user may read; who stands not there may read all.
     """
 
     def __init__(self, *, now: Callable[[], float] = lambda: 0.0) -> None:
@@ -104,6 +105,7 @@ class FakeRegistry:
         self.realm = ""
         self.users = {"reader": "password-of-reader", "writer": "password-of-writer"}
         self.identities = {"identity-of-robot": "robot"}
+        self.rights: dict[str, set[str]] = {}
         self.is_public = False
         self.life: float | None = 300
         self.most_taken = 0
@@ -197,9 +199,12 @@ class FakeRegistry:
     def _may(self, asked: Asked, name: str) -> bool:
         given = asked.header("Authorization") or ""
         if self.login == "basic":
-            return self._user(given) is not None
+            user = self._user(given)
+            return user is not None and name in self.rights.get(user, {name})
         grant = self._grants.get(given.removeprefix("Bearer "))
-        return grant is not None and grant.scope == f"repository:{name}:pull" and self._now() < grant.until
+        if grant is None or grant.scope != f"repository:{name}:pull" or self._now() >= grant.until:
+            return False
+        return name in self.rights.get(grant.user, {name})
 
     def _user(self, authorization: str) -> str | None:
         scheme, _, text = authorization.partition(" ")

@@ -19,7 +19,7 @@ from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
 from webhook.core.targets import Target
-from webhook.credentials.source import Credentials, Provider
+from webhook.credentials.source import Credentials, Dated, Provider
 from webhook.engine import Clocks, Engine, Unasked, Waiting
 from webhook.holdings import Held, Holdings
 from webhook.outbound import Outbound
@@ -52,9 +52,10 @@ class Stack:
         *rules: Rule,
         targets: Sequence[Target] = (),
         resolving: Resolving = USUAL,
-        providers: Mapping[str, Provider] | None = None,
+        providers: Mapping[str, Provider | Dated] | None = None,
+        clock: Clock | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.log = io.StringIO()
         self.telemetry = Telemetry(Log(self.log))
         self._rules = RuleSet(rules, targets=targets)
@@ -76,7 +77,7 @@ class Stack:
             resolver=names or Names({}),
         )
         client = RegistryClient(self._outbound, known, now=self.clock, jitter=lambda: 0.0)
-        credentials = Credentials(known, key=KEY, providers=self._providers)
+        credentials = Credentials(known, key=KEY, providers=self._providers, now=self.clock)
         resolver = Resolver(
             client,
             credentials,
@@ -113,11 +114,19 @@ class Stack:
         if self._outbound is not None:
             await self._outbound.aclose()
 
-    async def admit(self, *images: str, seconds: float = 5.0, **metadata: Any) -> Answered:
-        """Ask for a Pod with these images."""
+    async def admit(
+        self,
+        *images: str,
+        seconds: float = 5.0,
+        namespace: str = "default",
+        spec: Mapping[str, Any] | None = None,
+        **metadata: Any,
+    ) -> Answered:
+        """Ask for a Pod with these images; `spec` is added to its own."""
         assert self.engine is not None
         document = pod(*images, **metadata)
-        outcome = self.engine.answer_now(review(document))
+        document["spec"] |= spec or {}
+        outcome = self.engine.answer_now(review(document, namespace=namespace))
         if isinstance(outcome, Waiting):
             outcome = await self.engine.answer(outcome, deadline=soon(seconds))
         return Answered(document, checked(json.loads(outcome)))

@@ -402,6 +402,9 @@ def warnings_of(decisions: Iterable[Decision]) -> list[str]:
     return every
 
 
+_OF_SECRETS: Final = frozenset({Reason.PULL_SECRET_SKIPPED, Reason.PULL_SECRETS_NOT_READ})
+
+
 def warning_of(decision: Decision) -> str:
     """One sentence about one image, in 120 characters where its name leaves room; empty when all is well."""
     if decision.reason not in _WARNS and decision.action not in {Action.FAILED, Action.REFUSED}:
@@ -414,6 +417,9 @@ def warning_of(decision: Decision) -> str:
     text = f"moorage: {slot.container}: {slot.text} {result} ({decision.reason.value})"
     note = next((note for note in reversed(decision.trace) if note[0] is decision.reason), None)
     said = _detail(note, decision) if note is not None else ""
+    if decision.reason is Reason.ABSENT:
+        # Most likely that is why: the kubelet tells the Pod's author of a secret that is not there, too.
+        said = "; ".join([said, *(sentence(note) for note in decision.trace if note[0] in _OF_SECRETS)])
     whole = f"{text}: {said}"[:_MAX_WARNING] if said else text[:_MAX_WARNING]
     # The API server throws a warning away that holds what cannot stand in a header.
     return whole if whole.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in whole)

@@ -243,7 +243,7 @@ class PullSecrets:
 
     def _may_not(self, namespace: str, what: str) -> Note:
         self._tell("forbidden")
-        note = _unread(namespace, f"this account may not get {what} there")
+        note = _unread(namespace, f"no right to get {what} there")
         if namespace not in self._unread and len(self._unread) < TOLD:
             is_first = not self._unread
             self._unread[namespace] = sentence(note)
