@@ -20,6 +20,7 @@ from webhook.engine import Clocks, Engine, Observer, Unasked
 if TYPE_CHECKING:
     from webhook.credentials.pull_secrets import PullSecrets
     from webhook.credentials.source import Credentials, Dated, OperatorFile, Provider
+    from webhook.credentials.stand_in import StandIn
     from webhook.kube import Kube
     from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
@@ -56,13 +57,14 @@ def new_id() -> str:
 
 
 class Laptop(msgspec.Struct):
-    """What the command line works with. `client` and `credentials` are None when offline."""
+    """What the command line works with. `client` and `credentials` are None when offline, `pods` also without a cluster."""
 
     engine: Engine
     started: float
     client: "RegistryClient | None" = None
     resolver: "Resolver | None" = None
     credentials: "Credentials | None" = None
+    pods: "StandIn | None" = None
 
 
 def offline(loaded: Loaded, *, cluster: "Cluster | None" = None) -> Laptop:
@@ -87,8 +89,8 @@ async def laptop(
     warn: Callable[[str, str], None] | None = None,
     cluster: "Cluster | None" = None,
 ) -> AsyncIterator[Laptop]:
-    """The same engine with registries to ask, and maybe a cluster; the user's docker config stands in for the Pod's pull
-    secrets.
+    """The same engine with registries to ask, and maybe a cluster; the user's docker config stands in for pull secrets
+    that the user may not read there.
 
     `observe` is told of each request: registry, method, status or reason, seconds; `warn` of what a registry wants its
     users to read.
@@ -101,12 +103,17 @@ async def laptop(
     logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
     outbound = Outbound(loaded.registries, observe=observe, warn=warn)
     memories = Memories(loaded.resolving.entries)
+    pods: StandIn | None = None
+    if cluster is not None:
+        from webhook.credentials.stand_in import StandIn as OrLogins
+
+        pods = OrLogins(cluster.pull_secrets(), logins)
     try:
         client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        oracles, resolver, credentials = _oracles(loaded, client, {"pod": logins}, memories, cluster=cluster)
+        oracles, resolver, credentials = _oracles(loaded, client, {"pod": pods or logins}, memories, cluster=cluster)
         sealer = cluster.sealer if cluster is not None else own_sealer()
         engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id, observer=observer)
-        yield Laptop(engine, time.monotonic(), client, resolver, credentials)
+        yield Laptop(engine, time.monotonic(), client, resolver, credentials, pods)
     finally:
         await memories.aclose()
         await outbound.aclose()

@@ -117,8 +117,7 @@ def test_without_the_seal_key_a_pin_is_a_hint_and_that_is_said_once(world: World
     assert world.type("check", "-n", "shop") == 0
     assert world.asked == [world.old]
     assert world.shell.err.count("--seal-key-file") == 1
-    assert "pull secrets" in world.shell.err
-    assert "pins" not in world.shell.err.splitlines()[0]
+    assert world.shell.err.splitlines()[0] == "not known here: health of targets"
 
 
 def test_with_the_seal_key_a_pin_holds_and_no_registry_is_asked(world: World) -> None:

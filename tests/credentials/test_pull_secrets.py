@@ -251,9 +251,7 @@ async def test_a_missing_secret_is_skipped_with_a_reason(world: World) -> None:
 
 async def test_a_missing_account_has_no_secrets(world: World) -> None:
     assert await world.users(account="gone") == []
-    assert await world.said(account="gone") == [
-        "pull secrets in namespace shop are not read: service account gone is not there"
-    ]
+    assert await world.said(account="gone") == ["pull secret of service account gone: the account is not there"]
 
 
 async def test_a_large_secret_is_read_all_the_same(world: World) -> None:

@@ -39,6 +39,11 @@ class Asking(msgspec.Struct):
         """What is wrong with logins, in sentences without a secret."""
         return self.laptop.credentials.problems if self.laptop.credentials is not None else ()
 
+    @property
+    def unread(self) -> frozenset[str] | None:
+        """Namespaces whose pull secrets could not be read; None where no cluster was asked for any."""
+        return frozenset(self.laptop.pods.unread) if self.laptop.pods is not None else None
+
 
 @asynccontextmanager
 async def asking(

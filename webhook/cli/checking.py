@@ -51,15 +51,22 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Heard:
-    """What was decided, what was sent for it, and what is wrong with logins.
+    """What was decided, what was sent for it, what is wrong with logins, and whose pull secrets could not be read.
 
     No Struct, because asyncio prints what its main task gave to a message that nobody reads: seconds, for thousands.
     """
 
-    def __init__(self, checked: list[Checked], sent: list[Sent], problems: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        checked: list[Checked],
+        sent: list[Sent],
+        problems: tuple[str, ...],
+        unread: frozenset[str] | None = None,
+    ) -> None:
         self.checked = checked
         self.sent = sent
         self.problems = problems
+        self.unread = unread
 
     @property
     def results(self) -> list[Result]:
@@ -188,7 +195,7 @@ async def _decide(inputs: Sequence[Input], call: Call) -> Heard:
     cluster = call.reach.cluster if call.asks_cluster else None
     async with asking(loaded, call.chosen, offline=wanted.offline, cluster=cluster) as asked:
         results = await _decide_all(found, asked, call.chosen.timeout)
-        return Heard(_checked(inputs, results), asked.sent, asked.problems)
+        return Heard(_checked(inputs, results), asked.sent, asked.problems, asked.unread)
 
 
 def _checked(inputs: Sequence[Input], results: Sequence[Result | Withheld]) -> list[Checked]:
@@ -254,7 +261,7 @@ def _tell(call: Call, heard: Heard, broken: Iterable[BadDocument]) -> None:
         for problem in heard.problems:
             common.say(f"warning: {common.printable(problem)}")
     if heard.results and not wanted.server:
-        unknown = common.unknown(in_cluster=call.asks_cluster)
+        unknown = common.unknown(in_cluster=call.asks_cluster, unread=heard.unread)
         common.say(f"offline, no digest was asked for; {unknown}" if wanted.offline else unknown)
         if call.asks_cluster and not call.reach.knows_seals:
             common.say(common.HINTS)

@@ -80,15 +80,30 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say why, and wha
 
 
 HINTS: Final = (
-    "without --seal-key-file every pin and sibling is a hint, which the registry has to confirm to your logins"
+    "without --seal-key-file every pin and sibling is a hint, which the registry has to confirm"
 )
 """What is said where a cluster's pins are looked at."""
 
 
-def unknown(*, in_cluster: bool) -> str:
-    """What this machine cannot know, with a cluster to ask or without."""
+SHOWN: Final = 5
+"""Namespaces that are named where there are many."""
+
+
+def unknown(*, in_cluster: bool, unread: "frozenset[str] | None" = None) -> str:
+    """What this machine cannot know, with a cluster to ask or without. `unread` are the namespaces whose pull secrets it
+    did not give, None where it was asked for none."""
+    if unread is not None:
+        return f"not known here: {f'{logins_for(unread)}, ' if unread else ''}health of targets"
     of_cluster = "" if in_cluster else "labels of namespaces, pins, "
     return f"not known here: pull secrets (your logins stand in), {of_cluster}health of targets"
+
+
+def logins_for(unread: "frozenset[str]") -> str:
+    """Whose pull secrets could not be read."""
+    names = sorted(unread)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    of = f"{'namespace' if len(names) == 1 else 'namespaces'} {', '.join(names[:SHOWN])}{more}"
+    return f"pull secrets of {of} (you could not read them: your logins stand in)"
 
 
 class Place(NamedTuple):

@@ -49,14 +49,15 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Explained(msgspec.Struct, frozen=True):
-    """A decision and what it is about, what was sent for it, how long that took, and what is wrong with logins; how the
-    image stands in a live rollout, where one was named."""
+    """A decision and what it is about, what was sent for it, how long that took, and what is wrong with logins, and whose
+    pull secrets could not be read; how the image stands in a live rollout, where one was named."""
 
     decision: Decision
     subject: Subject
     sent: list[Sent]
     milliseconds: float
     problems: tuple[str, ...]
+    unread: frozenset[str] | None
     rollout: dict[str, Any] | None = None
 
 
@@ -83,6 +84,8 @@ def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded")
     if wanted.verbose or action in {Action.REFUSED, Action.FAILED}:
         for problem in explained.problems:
             common.say(f"warning: {problem}")
+    if explained.unread:
+        common.say(f"not known here: {common.logins_for(explained.unread)}")
     if live is not None and not reach.knows_seals:
         common.say(common.HINTS)
     if wanted.verbose:
@@ -141,7 +144,7 @@ async def _explain(
             rollout = await tell(live, subject.slots[0].image, rule, asked, reach, chosen.timeout)
         if cluster is not None:
             subject, _ = await asked.laptop.engine.conclude(place(subject), deadline=deadline)
-        return Explained(decision, subject, asked.sent, milliseconds, asked.problems, rollout)
+        return Explained(decision, subject, asked.sent, milliseconds, asked.problems, asked.unread, rollout)
 
 
 def _code(explained: Explained) -> Exit:

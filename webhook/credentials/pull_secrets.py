@@ -198,7 +198,7 @@ class PullSecrets:
             return _Names(note=self._may_not(namespace, "service accounts"), life=REMEMBERED, due=self._due(REMEMBERED))
         if answer.status == 404:
             self._tell("missing")
-            note = _unread(namespace, f"service account {name} is not there")
+            note = _skipped(f"of service account {name}", "the account is not there")
             return _Names(note=note, life=LOST, due=self._due(LOST))
         found = decoded(_account, answer)
         if isinstance(found, Failed):
