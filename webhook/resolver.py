@@ -128,6 +128,11 @@ class Resolver:
         self._tell(images, fact)
         return _noted(fact, candidates)
 
+    async def prepare(self, ask: AskDigest, *, deadline: float) -> None:
+        """Have the credentials at hand by which an answer is remembered, by the absolute loop time `deadline`."""
+        images, audience, _, _ = _read(ask)
+        await self._find_candidates(images, audience, deadline)
+
     def remember(self, ask: AskDigest, digest: str, *, age: float = 0.0) -> bool:
         """Take in what a running Pod shows under our seal: a digest that the upstream named to these credentials `age`
         seconds ago. It stands in when the upstream cannot be asked and never counts as fresh. False where something better is known, where it is too

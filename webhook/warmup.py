@@ -2,7 +2,7 @@
 outage of the registry loses nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -18,6 +18,7 @@ from webhook.core.subject import Pod as PodParts
 
 WITHIN: Final = 10.0
 """Seconds: what is not learnt by then is left."""
+AT_ONCE: Final = 32
 PODS: Final = "/api/v1/pods"
 NAMESPACES: Final = "/api/v1/namespaces"
 
@@ -33,6 +34,9 @@ class Api(Protocol):
 
 class Memory(Protocol):
     """Who remembers: `webhook.resolver.Resolver`."""
+
+    async def prepare(self, ask: AskDigest, *, deadline: float) -> None:
+        """Have the credentials at hand by which an answer is remembered."""
 
     def remember(self, ask: AskDigest, digest: str, *, age: float = ...) -> bool:
         """Take in a digest that was true so many seconds ago."""
@@ -77,11 +81,23 @@ async def warm(
                 for ask, moment, digest in _shown(item, rules, sealer, namespaces):
                     newest[ask] = max(newest.get(ask, (0, "")), (moment, digest))
     finally:
+        await _prepare(memory, newest, deadline)
         tags = sum(
             memory.remember(ask, digest, age=max(0.0, (milliseconds - moment) / 1000))
             for ask, (moment, digest) in newest.items()
         )
     return Learnt(pods, tags)
+
+
+async def _prepare(memory: Memory, asks: Iterable[AskDigest], deadline: float) -> None:
+    """Pull secrets have to be read first."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(ask: AskDigest) -> None:
+        async with places:
+            await memory.prepare(ask, deadline=deadline)
+
+    await asyncio.gather(*map(one, asks))
 
 
 async def _labels(api: Api, deadline: float) -> dict[str, Mapping[str, str]]:

@@ -79,9 +79,7 @@ Context = Annotated[str | None, typer.Option("--context", metavar="NAME", help="
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say why, and what was sent, on stderr.")]
 
 
-HINTS: Final = (
-    "without --seal-key-file every pin and sibling is a hint, which the registry has to confirm"
-)
+HINTS: Final = "without --seal-key-file every pin and sibling is a hint, which the registry has to confirm"
 """What is said where a cluster's pins are looked at."""
 
 
