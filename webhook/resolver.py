@@ -107,13 +107,16 @@ class Resolver:
                 return None
             candidates: tuple[Candidates, ...] = (one,)
             key: Key = (images, one.fingerprint)
+            has_notes = bool(one.notes)
         else:
             every = [self._credentials.peek(image, audience) for image in images]
             candidates = tuple([one for one in every if one is not None])
             if len(candidates) < len(images):
                 return None
             key = (images, _fingerprint(candidates))
-        return self._tell(images, _noted(self._recall(key, images, candidates, since), candidates))
+            has_notes = True
+        fact = self._recall(key, images, candidates, since)
+        return self._tell(images, _noted(fact, candidates) if has_notes else fact)
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
@@ -159,10 +162,10 @@ class Resolver:
                     return found.known
             else:
                 age = found.age(now)
+                if age is Age.FRESH:
+                    return found.cached()
                 if age is Age.DUE:
-                    errand = _Errand(images, candidates, key)
-                    memory.flights.join(key, lambda: self._refresh(errand))
-                if age is Age.FRESH or age is Age.DUE:
+                    self._refresh_ahead(_Errand(images, candidates, key))
                     return found.cached()
         refusal = memory.refusals.get(key)
         if refusal is not None and refusal.holds(now, since):
@@ -211,6 +214,9 @@ class Resolver:
         if fact is None:
             fact = Failed(Reason.OUT_OF_TIME, errand.images[0].repository, "no answer in time")
         return self._or_stale(errand.key, fact) if isinstance(fact, Failed) else fact
+
+    def _refresh_ahead(self, errand: _Errand) -> None:
+        self._memory.flights.join(errand.key, lambda: self._refresh(errand))
 
     async def _refresh(self, errand: _Errand) -> Answer:
         until = asyncio.get_running_loop().time() + REFRESH_WITHIN

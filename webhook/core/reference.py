@@ -41,7 +41,7 @@ class BadReference(ValueError):
         self.why = why
 
 
-class Reference(msgspec.Struct, frozen=True, gc=False):
+class Reference(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
     """A parsed image name: registry host with its port, path, and a tag, a digest, both or neither."""
 
     registry: str

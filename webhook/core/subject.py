@@ -69,8 +69,9 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     group: str = ""
 
 
-class Audience(msgspec.Struct, frozen=True, gc=False):
-    """On whose behalf a registry is asked: decides which credentials may be used. Never taken from metadata."""
+class Audience(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
+    """On whose behalf a registry is asked: decides which credentials may be used. Never taken from metadata. It is looked
+    up by at every question."""
 
     namespace: str
     account: str = ""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol, TypeVar, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -19,10 +19,8 @@ from webhook.credentials.keyring import BadDockerConfig, Keyring, decode
 FILE_KIND: Final = "file"
 _HELPERS: Final = ("credsStore", "credHelpers")
 
-Place = tuple[str, str, str]
-"""Registry, path and namespace."""
-Key = TypeVar("Key")
-Kept = TypeVar("Kept")
+Place = tuple[str, str, Audience]
+"""Registry and path, and who asks."""
 
 
 class Provider(Protocol):
@@ -179,8 +177,7 @@ class Credentials:
         self._files = {path: known[path] for path in _files(registries)}
         self._from_files: Mapping[str, Dated] = {path: _Undated(one, math.inf) for path, one in self._files.items()}
         self._entries = entries
-        self._settled: dict[Place, Candidates] = {}
-        self._dated: dict[tuple[Place, Audience], tuple[float, Candidates]] = {}
+        self._settled: dict[Place, tuple[float, Candidates]] = {}
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -193,25 +190,20 @@ class Credentials:
         changes = [file.refresh() for file in self._files.values()]
         if any(changes):
             self._settled.clear()
-            self._dated.clear()
         return any(changes)
 
     def peek(self, image: Reference, audience: Audience) -> Candidates | None:
         """The candidates, from memory; None when a source has to be waited for."""
-        place = (image.registry, image.path, audience.namespace)
-        settled = self._settled.get(place)
-        if settled is not None:
-            return settled
-        dated = self._dated.get((place, audience))
-        if dated is not None and self._now() < dated[0]:
-            return dated[1]
+        settled = self._settled.get((image.registry, image.path, audience))
+        if settled is not None and self._now() < settled[0]:
+            return settled[1]
         found: list[Given] = []
         for source in self._granted(image, audience):
             given = self._provider(source).give(image, audience)
             if given is None:
                 return None
             found.append(given)
-        return self._put_together(place, audience, found)
+        return self._put_together((image.registry, image.path, audience), found)
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
         """The candidates; sources that do not answer by the absolute loop time `deadline` contribute nothing."""
@@ -220,7 +212,7 @@ class Credentials:
             return known
         sources = [self._provider(source) for source in self._granted(image, audience)]
         found = [await one.give_by(image, audience, deadline=deadline) for one in sources]
-        return self._put_together((image.registry, image.path, audience.namespace), audience, found)
+        return self._put_together((image.registry, image.path, audience), found)
 
     def _granted(self, image: Reference, audience: Audience) -> Iterator[CredentialSource]:
         registry = self._registries.find(image.registry)
@@ -233,7 +225,7 @@ class Credentials:
             return self._from_files[source.file]
         return _NOBODY if source.kind == ANONYMOUS_KIND else self._providers.get(source.kind, _NONE)
 
-    def _put_together(self, place: Place, audience: Audience, found: Sequence[Given]) -> Candidates:
+    def _put_together(self, place: Place, found: Sequence[Given]) -> Candidates:
         """The candidates, remembered for as long as every source would give the same."""
         every = [one for given in found for one in given.credentials]
         sealed = self._seal(tuple(every) if len(every) == 1 else tuple(_once_each(every)))
@@ -241,10 +233,11 @@ class Credentials:
         if notes:
             sealed = msgspec.structs.replace(sealed, notes=notes)
         until = min([given.until for given in found], default=math.inf)
-        if until == math.inf:
-            _keep(self._settled, place, sealed, self._entries)
-        elif until > self._now():
-            _keep(self._dated, (place, audience), (until, sealed), self._entries)
+        if until > self._now():
+            if len(self._settled) >= self._entries:
+                # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
+                self._settled.clear()
+            self._settled[place] = until, sealed
         return sealed
 
 
@@ -267,13 +260,6 @@ class _Always:
 
 _NOBODY: Final = _Always(ANONYMOUS)
 _NONE: Final = _Always()
-
-
-def _keep(memory: dict[Key, Kept], key: Key, kept: Kept, entries: int) -> None:
-    if len(memory) >= entries:
-        # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
-        memory.clear()
-    memory[key] = kept
 
 
 def _files(registries: Registries) -> frozenset[str]:
