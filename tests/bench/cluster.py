@@ -4,6 +4,7 @@
 by round, so that what slows the machine slows both.
 """
 
+import base64
 import json
 import tempfile
 import time
@@ -29,6 +30,7 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
+from tests.support.secrets import login, pull_secret
 from tests.support.until import until
 from webhook.access import HOST, PORT
 
@@ -38,6 +40,8 @@ PODS: Final = 400
 ROUNDS: Final = 5
 REPLICAS: Final = 500
 REVISIONS: Final = 10_000
+TENANTS: Final = 1000
+KNOWN_TENANT: Final = "tenant-0"
 
 
 def cluster(_folder: Path, _rounds: object) -> list[Figure]:
@@ -55,6 +59,7 @@ def cluster(_folder: Path, _rounds: object) -> list[Figure]:
             *_creations(plane, upstream, settings, folder, authority),
             *_rollout(plane, upstream, settings, folder, authority, account),
             *_known(plane, upstream, in_pod(plane, settings, account), folder, authority),
+            *tenants(plane, in_pod(plane, settings, account), folder, authority),
         ]
 
 
@@ -221,6 +226,63 @@ def _ask(url: str, revision: Any, number: int, image: str, authority: trustme.CA
     }
     review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
     _client(authority, folder).post(f"{url}/mutate?timeout=5s", content=json.dumps(review)).raise_for_status()
+
+
+def tenants(plane: Running, settings: Settings, folder: Path, authority: trustme.CA) -> list[Figure]:
+    """Memory with the pull secrets of 1,000 namespaces, each with a password of its own and an answer of its own."""
+    names = [f"tenant-{number}" for number in range(TENANTS)]
+    passwords = {name: f"password-of-{name}" for name in names}
+    (own := folder / "tenants").mkdir()
+    with Upstream.running(own, passwords=passwords) as upstream:
+        digest = upstream.push("team/app", "stable")
+        image = upstream.image("team/app", "stable")
+
+        def make(name: str) -> None:
+            plane.api.create({"kind": "Namespace", "metadata": {"name": name}})
+            secret = pull_secret("pull", {upstream.host: login(name, passwords[name])}, namespace=name)
+            del secret["metadata"]["resourceVersion"]
+            plane.api.create(secret)
+
+        registry = {"plainHTTP": True, "allowLoopback": True, "credentials": ["pod", "anonymous"]}
+        text = configuration(upstream.host, registries={upstream.host: registry})
+        make(KNOWN_TENANT)
+        settings = msgspec.structs.replace(settings, configuration=text)
+        with (
+            serving(1, plane, KNOWN_TENANT, settings, folder, authority) as webhooks,
+            ThreadPoolExecutor(AT_ONCE) as threads,
+        ):
+            list(threads.map(make, names[1:]))
+            client = _client(authority, folder)
+            idle = webhooks[0].resident / 2**20
+            spec = {"containers": [{"name": "c0", "image": image}], "imagePullSecrets": [{"name": "pull"}]}
+
+            def ask(name: str) -> bool:
+                request = {
+                    "uid": name,
+                    "operation": "CREATE",
+                    "namespace": name,
+                    "resource": {"group": "", "version": "v1", "resource": "pods"},
+                    "object": {"metadata": {"generateName": "app-"}, "spec": spec},
+                }
+                review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+                url = f"{webhooks.url}/mutate?timeout=5s"
+                response = client.post(url, content=json.dumps(review)).raise_for_status().json()
+                return digest in base64.b64decode(response["response"].get("patch", "")).decode()
+
+            answered = sum(threads.map(ask, names))
+            reads = webhooks.metric("moorage_pull_secret_reads_total")
+            full = webhooks[0].resident / 2**20
+    assert answered == TENANTS, f"{answered} of {TENANTS} got the digest"
+    assert reads == TENANTS, f"{reads} reads"
+    return [
+        Figure(
+            f"the same with the pull secrets of {TENANTS} namespaces",
+            f"{idle:.0f} and then {full:.0f} MiB",
+            full,
+            Bound(128),
+            "MiB",
+        )
+    ]
 
 
 _clients: dict[Path, httpx.Client] = {}
