@@ -48,6 +48,9 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether it did what was asked."""
         return 200 <= self.status <= 299
 
+    def __repr__(self) -> str:
+        return f"Answer({self.status}, {len(self.body)} bytes)"
+
 
 class _ListMeta(msgspec.Struct, rename="camel"):
     continue_: str = msgspec.field(default="", name="continue")
