@@ -2,11 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.kube import Answer, named, said
 from webhook.variables import PREFIX
@@ -107,6 +111,33 @@ async def read(api: Api) -> Installed:
         {one.name: one.value for one in variables if one.value_from is None},
         tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in unknown),
     )
+
+
+@contextmanager
+def laid_out(
+    there: Installed, *, rules: Sequence[str] = (), variables: Mapping[str, str] | None = None, with_lock: bool = True
+) -> Iterator[Loaded]:
+    """The configuration, loaded from its files, which are there for as long as the block lasts; `--rule` and `--set` go
+    over it. Mistakes and warnings are told as of the ConfigMap.
+
+    Raises:
+        BadConfiguration: it cannot be used.
+    """
+    with TemporaryDirectory(prefix="moorage-") as name:
+        # Files that the configuration names are looked for beside it, and nowhere else on this machine.
+        folder = Path(name)
+        for file, text in there.files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        here, told = f"{folder}/", f"{CONFIG_MAP}: "
+        try:
+            loaded = load(
+                folder / FILE, environ=there.environ, rules=rules, variables=variables or {}, with_lock=with_lock
+            )
+        except BadConfiguration as bad:
+            problems = [msgspec.structs.replace(one, file=one.file.replace(here, told)) for one in bad.problems]
+            raise BadConfiguration(problems) from None
+        warnings = tuple(one.replace(here, told) for one in loaded.warnings)
+        yield msgspec.structs.replace(loaded, path=Path(CONFIG_MAP), warnings=warnings)
 
 
 def _decoded(answer: Answer, shape: type[Shape]) -> Shape:

@@ -296,6 +296,7 @@ class Service:
 
     def _in_force(self, loaded: Loaded) -> None:
         self.telemetry.reloaded(success=True, seconds=time.time())
+        self.telemetry.in_force(loaded.hash)
         self.telemetry.log.write(
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )

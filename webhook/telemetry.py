@@ -186,6 +186,7 @@ class Telemetry:
         self.reload_time = Level(
             "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
         )
+        self.config = Level("moorage_config_info", "1, labelled with the hash of the configuration in force.", ["hash"])
         self.build = Level("moorage_build_info", "1, labelled with the version that runs.", ["version"])
         self.build.set(1, (__version__,))
         self._told: Memo[int, _Told] = Memo(TOLD)
@@ -254,6 +255,10 @@ class Telemetry:
         self.reload_success.set(int(success))
         if success:
             self.reload_time.set(seconds)
+
+    def in_force(self, hash_of_configuration: str) -> None:
+        """Another configuration serves now."""
+        self.config.values = {(hash_of_configuration,): 1}
 
     def watch_breakers(self, open_breakers: Callable[[], dict[str, bool]]) -> None:
         """Ask for the standing of breakers when metrics are read."""

@@ -65,6 +65,7 @@ class Tending:
         self._adopter = self._adopter_of(self._loaded, self._sealer)
         self._told: TTLCache[tuple[str, str, str], bool] = TTLCache(TOLD, TELL_AGAIN, CLOCKS.monotonic)
         self._telemetry.reloaded(success=True, seconds=time.time())
+        self._telemetry.in_force(self._loaded.hash)
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Tend until told to stop.
@@ -144,6 +145,7 @@ class Tending:
         self._seen, self._loaded, self._sealer = seen, loaded, sealer
         self._adopter = self._adopter_of(loaded, sealer)
         self._telemetry.reloaded(success=True, seconds=time.time())
+        self._telemetry.in_force(self._loaded.hash)
         return ""
 
     def _adopter_of(self, loaded: Loaded, sealer: Sealer) -> Adopter:

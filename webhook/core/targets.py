@@ -127,7 +127,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def defaults_for(host: str) -> tuple[Literal["anonymous", "node"], Literal["warn", "off"]]:
     """`pull` and `guard` of a target that says neither: a cache on the node asks no password."""
-    return ("anonymous", "warn") if _is_loopback(host) else ("node", "off")
+    return ("anonymous", "warn") if is_loopback(host) else ("node", "off")
 
 
 def find_target(targets: Iterable[Target], image: Reference) -> Target | None:
@@ -168,12 +168,12 @@ def _meant(host: str) -> tuple[str, int]:
     """What a dialler makes of a host: one name for all spellings of loopback, and the port as a number. Names know no
     case, and a port knows no leading nought."""
     name, port = _split_port(host)
-    is_loopback = _is_loopback(host)
-    usual = 80 if is_loopback else 443  # containerd speaks plain HTTP to loopback only
-    return _LOOPBACK if is_loopback else name.lower(), int(port[-_MAX_PORT_DIGITS:]) if port else usual
+    is_near = is_loopback(host)
+    usual = 80 if is_near else 443  # containerd speaks plain HTTP to loopback only
+    return _LOOPBACK if is_near else name.lower(), int(port[-_MAX_PORT_DIGITS:]) if port else usual
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a dialler ends at the node itself: any spelling of loopback, and the unspecified address, which Linux
     takes for it."""
     name = _split_port(host)[0].lower()
