@@ -7,11 +7,9 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from webhook.core.registration import NAME, NotRegistered, Reached, registration
-from webhook.kube import Answer, named
+from webhook.kube import Answer
+from webhook.upkeep import FOLDER, PATH, WITHIN
 
-WITHIN: Final = 10.0
-FOLDER: Final = named("apis", "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
-PATH: Final = f"{FOLDER}/{NAME}"
 BY_URL: Final = "moorage.dev/registered-by-url"
 """Marks a registration that a process on a laptop made, so that the next one may replace what a crash left behind."""
 
