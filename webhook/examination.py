@@ -11,6 +11,7 @@ import msgspec
 
 from webhook.config import BadConfiguration, Loaded
 from webhook.core.ask import Absent, Failed, Passed
+from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.diagnosis import (
     agents,
@@ -32,7 +33,6 @@ from webhook.diagnosis.shapes import (
     Namespace,
     Node,
     Pod,
-    Registration,
     Service,
     Workload,
 )
@@ -250,15 +250,12 @@ class Examination:
             yield one
 
     async def _registration(self) -> AsyncIterator[Finding]:
-        found = await self._registered()
-        for one in registration.judge(found):
+        found, loaded = await self._registered(), await self._loaded()
+        rules = loaded.rules if isinstance(loaded, Loaded) else None
+        for one in registration.judge(found, rules, await self._registrations()):
             yield one
-        if isinstance(found, Registration) and registration.is_ours(found):
+        if isinstance(found, Live) and found.ours:
             for one in registration.judge_namespaces(found, await self._namespaces()):
-                yield one
-        others = await self._registrations()
-        if not isinstance(others, Unseen):
-            for one in registration.judge_others(others):
                 yield one
 
     async def _service(self) -> AsyncIterator[Finding]:
@@ -289,7 +286,7 @@ class Examination:
 
     async def _answers(self) -> AsyncIterator[Finding]:
         registered = await self._registered()
-        if isinstance(registered, Unseen) or not registration.is_ours(registered):
+        if not isinstance(registered, Live) or not registered.ours:
             return
         namespace = answers.choose(registered, await self._namespaces(), self._namespace)
         if not namespace:
@@ -300,7 +297,7 @@ class Examination:
         answer = await self._reader.send(folder, probe, {"dryRun": "All"})
         pod = _decoded("", Pod, answer) if answer.is_good else Unseen("", "")
         annotations = pod.metadata.annotations or {} if isinstance(pod, Pod) else {}
-        policy = next((one.failure_policy for one in registered.webhooks or ()), "")
+        policy = next((one.failure_policy for one in registration.askers(registered)), "")
         message = "" if answer.is_good else said(answer)
         yield answers.judge(answer.status, message, answer.warnings, annotations, namespace, policy)
 
@@ -440,11 +437,12 @@ class Examination:
     async def _namespaces(self) -> list[Namespace] | Unseen:
         return await self._reader.every("namespaces", Namespace, "api", "v1", "namespaces")
 
-    async def _registered(self) -> Registration | Unseen:
-        return await self._reader.one(registration.LOOKED, Registration, *_WEBHOOKS, NAME)
+    async def _registered(self) -> Live | Unseen | None:
+        found = await self._reader.one(registration.LOOKED, Live, *_WEBHOOKS, NAME)
+        return None if isinstance(found, Unseen) and found.is_missing else found
 
-    async def _registrations(self) -> list[Registration] | Unseen:
-        return await self._reader.every("mutatingwebhookconfigurations", Registration, *_WEBHOOKS)
+    async def _registrations(self) -> list[Live] | Unseen:
+        return await self._reader.every("mutatingwebhookconfigurations", Live, *_WEBHOOKS)
 
     async def _heard(self) -> install.Heard:
         """What the Pods of the server say of themselves, through the API server's proxy."""

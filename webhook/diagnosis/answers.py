@@ -6,11 +6,12 @@ from typing import Any, Final
 
 from webhook.core.annotation import IMAGES
 from webhook.core.dryrun import Verdict, verdict
+from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NEVER
 from webhook.core.rules import RuleSet
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, fine, unseen, wrong
-from webhook.diagnosis.registration import labels_of, takes
-from webhook.diagnosis.shapes import Namespace, Registration
+from webhook.diagnosis.registration import askers, takes
+from webhook.diagnosis.shapes import Namespace
 
 CONTAINER: Final = "moorage-doctor"
 _NOT_A_NAME: Final = "Moorage-Doctor"
@@ -22,18 +23,17 @@ _PATH: Final = re.compile(r"/mutate/[^?\"\s]+")
 """The secret path, which the API server names where it could not call."""
 
 
-def choose(registration: Registration, namespaces: Sequence[Namespace] | Unseen, wanted: str) -> str:
+def choose(registration: Live, namespaces: Sequence[Namespace] | Unseen, wanted: str) -> str:
     """A namespace whose Pods are asked about; empty where there is none. What is wanted is taken if nobody can say."""
     if wanted:
         return wanted
     if isinstance(namespaces, Unseen):
         return _MAIN
-    webhooks = [one for one in registration.webhooks or () if one.is_asked_about("", "pods", "CREATE")]
-    never = {*NEVER, INSTALLED_IN}
+    webhooks, never = askers(registration), {*NEVER, INSTALLED_IN}
     fit = [
         one.metadata.name
         for one in namespaces
-        if takes(webhooks, labels_of(one)) and one.metadata.name not in never and not one.metadata.deletion_timestamp
+        if takes(webhooks, one) and one.metadata.name not in never and not one.metadata.deletion_timestamp
     ]
     return _MAIN if _MAIN in fit else min(fit, default="")
 

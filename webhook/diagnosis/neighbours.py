@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from webhook.core.registered import Live
 from webhook.core.registration import NAME
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fine, unseen
-from webhook.diagnosis.registration import DOMAIN
-from webhook.diagnosis.shapes import Registration, Webhook
+from webhook.diagnosis.registration import is_asked_about_pods
 
 KNOWN: Final = (
     ("digester", "k8s-digester", "writes digests itself, without a target"),
@@ -29,7 +29,7 @@ _TWO: Final = (
 )
 
 
-def judge(found: Sequence[Registration] | Unseen) -> Iterator[Finding]:
+def judge(found: Sequence[Live] | Unseen) -> Iterator[Finding]:
     """Other webhooks that are asked when a Pod is created."""
     if isinstance(found, Unseen):
         yield unseen(Check.NEIGHBOURS, found)
@@ -37,7 +37,7 @@ def judge(found: Sequence[Registration] | Unseen) -> Iterator[Finding]:
     others = [
         one
         for one in found
-        if one.metadata.name != NAME and any(map(_changes_pods, one.webhooks or ())) and not _is_ours(one)
+        if one.metadata.name != NAME and any(map(is_asked_about_pods, one.webhooks or ())) and not one.ours
     ]
     known = [(one, match) for one in others if (match := _known(one)) is not None]
     for one, (whose, what) in known:
@@ -56,19 +56,11 @@ def judge(found: Sequence[Registration] | Unseen) -> Iterator[Finding]:
         yield fine(Check.NEIGHBOURS, looked, "there are none")
 
 
-def _changes_pods(one: Webhook) -> bool:
-    return one.is_asked_about("", "pods", "CREATE")
-
-
-def _is_ours(one: Registration) -> bool:
-    return all(each.name.endswith(DOMAIN) for each in one.webhooks or ())
-
-
-def _known(one: Registration) -> tuple[str, str] | None:
+def _known(one: Live) -> tuple[str, str] | None:
     names = " ".join([one.metadata.name, *(each.name for each in one.webhooks or ())])
     return next(((whose, what) for part, whose, what in KNOWN if part in names), None)
 
 
-def _order(one: Registration) -> str:
+def _order(one: Live) -> str:
     """The API server asks in the order of names (apiserver, MutatingWebhookConfigurationSorter)."""
     return "before" if one.metadata.name < NAME else "after"

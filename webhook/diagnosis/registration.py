@@ -1,209 +1,115 @@
-"""Whether the API server asks Moorage: the live registration, whose it is, and which namespaces it takes."""
+"""Whether the API server asks Moorage: the live registration as it is judged everywhere, told for doctor."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
-from webhook.core.registration import INSTALLED_IN, NAME, NAMESPACE_LABEL, NEVER, PODS, REVISIONS
-from webhook.core.rules import Requirement
-from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fine, unseen, wrong
-from webhook.diagnosis.shapes import Namespace, Registration, Selector, Webhook
+from webhook.core.registered import Home, Live, Trouble, Webhook
+from webhook.core.registered import judge as judged
+from webhook.core.registration import INSTALLED_IN, NAME, NAMESPACE_LABEL, NEVER
+from webhook.core.rules import RuleSet
+from webhook.diagnosis.finding import Check, Finding, Level, Unseen, doubtful, few, fine, unseen, wrong
+from webhook.diagnosis.shapes import Namespace
 
-LOOKED: Final = f"mutatingwebhookconfiguration {NAME}"
 BY_URL: Final = "moorage.dev/registered-by-url"
-DOMAIN: Final = ".moorage.dev"
-_WAITS: Final = 10
-"""Seconds. All webhooks together have about 30, one after another."""
-_AGAIN: Final = "write it again: apply deploy/install.yaml, or what `moorage config registration` prints"
-_NOBODY: Final = "the API server asks nobody, and every Pod is admitted as it is"
+LOOKED: Final = f"mutatingwebhookconfiguration {NAME}"
+HOME: Final = Home(INSTALLED_IN)
+APPLY: Final = "apply deploy/install.yaml, or what `moorage config registration` prints"
+NO_RULES: Final = RuleSet(())
+"""Where nobody knows the configuration, the registration is judged without it."""
+
+_OF: Final = {
+    Trouble.MISSING_HOST: Check.COVERAGE,
+    Trouble.EDITED_CONDITION: Check.COVERAGE,
+    Trouble.NEWER_CONDITION: Check.COVERAGE,
+    Trouble.OTHER_CONDITION: Check.COVERAGE,
+    Trouble.MISSING_NAMESPACE: Check.NAMESPACES,
+    Trouble.NAMESPACE_SELECTOR: Check.NAMESPACES,
+    Trouble.NAMESPACE_NOT_EXCLUDED: Check.NAMESPACES,
+}
+"""Under which check it is told, where that is not the registration itself."""
+_FIELD: Final = {
+    Trouble.MISSING_HOST: "matchConditions",
+    Trouble.EDITED_CONDITION: "matchConditions",
+    Trouble.OTHER_CONDITION: "matchConditions",
+    Trouble.MISSING_RULE: "rules",
+    Trouble.OTHER_SERVICE: "clientConfig",
+    Trouble.OBJECT_SELECTOR: "objectSelector",
+    Trouble.NAMESPACE_NOT_EXCLUDED: "namespaceSelector",
+    Trouble.NOT_OURS: "webhooks",
+}
+"""Whose writers are told: who has to be talked to."""
+_LEVELS: Final = {"error": Level.ERROR, "warning": Level.WARNING, "info": Level.OK}
 
 
-def is_ours(one: Registration) -> bool:
-    """Whether it leads to our Service under our names, or was made by a process of ours on a laptop."""
-    webhooks = one.webhooks or []
-    named = bool(webhooks) and all(each.name.endswith(DOMAIN) for each in webhooks)
-    return named and (BY_URL in (one.metadata.annotations or {}) or all(map(leads_to_us, webhooks)))
-
-
-def leads_to_us(one: Webhook) -> bool:
-    """Whether it asks the Service of the install."""
-    service = one.client_config.service
-    return service is not None and (service.namespace, service.name) == (INSTALLED_IN, NAME)
-
-
-def judge(found: Registration | Unseen) -> Iterator[Finding]:
-    """Whether it is there, ours, and as it was made."""
+def judge(found: Live | Unseen | None, rules: RuleSet | None, others: Sequence[Live] | Unseen) -> Iterator[Finding]:
+    """Whether it is there, ours, and as the rules need it. `rules` are None where nobody knows them."""
     if isinstance(found, Unseen):
-        if found.is_missing:
-            yield wrong(Check.REGISTRATION, LOOKED, f"it is not there: {_NOBODY}", _AGAIN)
-        else:
-            yield unseen(Check.REGISTRATION, found, is_needed=True)
+        yield unseen(Check.REGISTRATION, found, is_needed=True)
         return
-    if not found.webhooks:
-        yield wrong(Check.REGISTRATION, LOOKED, f"it names no webhook: {_NOBODY}", _AGAIN)
-        return
-    if not is_ours(found):
-        yield wrong(
-            Check.REGISTRATION,
-            LOOKED,
-            f"it is not ours: it leads to {_leads_to(found)}{_written_by(found)}",
-            f"find out who writes an object of this name; then delete it and {_AGAIN}",
-        )
-        return
-    if BY_URL in (found.metadata.annotations or {}):
+    if found is not None and BY_URL in (found.metadata.annotations or {}):
         yield doubtful(
             Check.REGISTRATION,
             LOOKED,
-            f"a process on somebody's machine made it, at {_leads_to(found)}",
-            "it goes with that process; for an install apply deploy/install.yaml after that",
+            "a process on somebody's machine made it (serve --register-url)",
+            f"it goes with that process; for an install, {APPLY} after that",
         )
         return
-    problems = list(_problems(found))
-    yield from problems
-    if not any(one.level == "error" for one in problems):
-        policies = few({one.failure_policy for one in found.webhooks})
-        yield fine(Check.REGISTRATION, LOOKED, f"ours, {len(found.webhooks)} webhooks, failurePolicy {policies}")
-
-
-def _problems(found: Registration) -> Iterator[Finding]:
-    by = _written_by(found)
-    missing = list(_missing(found))
-    if missing:
+    known = [] if isinstance(others, Unseen) else others
+    problems = list(judged(found, rules or NO_RULES, HOME, known))
+    for one in problems:
+        writers = found.writers(_FIELD[one.trouble]) if found is not None and one.trouble in _FIELD else ()
+        by = f" (written by {few(writers)})" if writers else ""
+        level = _LEVELS[one.level]
+        advice = one.remedy if level is not Level.OK else ""
+        yield Finding(_OF.get(one.trouble, Check.REGISTRATION), level, LOOKED, f"{one}{by}", advice)
+    if found is None or not found.ours:
+        return
+    ours = [one for _, one in found.ours]
+    bare = [one.name for one in ours if one.client_config.service is not None and not one.client_config.ca_bundle]
+    if bare:
         yield wrong(
-            Check.REGISTRATION, LOOKED, f"it does not ask about {few(missing)}{by}", f"somebody edited it; {_AGAIN}"
+            Check.REGISTRATION,
+            LOOKED,
+            f"webhooks {few(bare)} have no caBundle: the API server trusts no certificate of ours",
+            "Moorage writes it within a minute where it keeps its own certificates; else write it, or let cert-manager",
         )
-    for one in found.webhooks or ():
-        looked = f"{LOOKED}, webhook {one.name}"
-        for said, why in _odd(one):
-            yield doubtful(Check.REGISTRATION, looked, f"{said}{by}", why)
-        if one.client_config.service is not None and not one.client_config.ca_bundle:
-            yield wrong(
-                Check.REGISTRATION,
-                looked,
-                "it has no caBundle, so the API server trusts no certificate of ours",
-                "Moorage writes it within a minute where it keeps its own certificates; else write it, "
-                "or let cert-manager do so",
-            )
+    if not bare and not any(one.is_gap for one in problems):
+        policies = few({one.failure_policy for one in ours})
+        yield fine(Check.REGISTRATION, LOOKED, f"ours, {len(ours)} webhooks, failurePolicy {policies}")
+        if rules is not None:
+            yield fine(Check.COVERAGE, LOOKED, "it lets through what the rules of the configuration are about")
 
 
-def _missing(found: Registration) -> Iterator[str]:
-    """What of ours is not asked about."""
-    for rules in (*PODS, *REVISIONS):
-        for resource in rules.resources:
-            for operation in rules.operations:
-                if not any(one.is_asked_about(rules.group, resource, operation) for one in found.webhooks or ()):
-                    yield f"{operation} of {resource}"
-
-
-def _odd(one: Webhook) -> Iterator[tuple[str, str]]:
-    """What is not as it was made, and works somehow."""
-    if one.timeout_seconds > _WAITS:
-        yield (
-            f"it waits {one.timeout_seconds} s for an answer",
-            "all webhooks of a request have some 30 s together: 5 are enough",
-        )
-    if one.reinvocation_policy != "IfNeeded":
-        yield (
-            f"reinvocationPolicy is {one.reinvocation_policy}",
-            "set IfNeeded: containers that other webhooks add after us are not decided on",
-        )
-    if one.match_policy != "Equivalent":
-        yield f"matchPolicy is {one.match_policy}", "set Equivalent: objects of other versions pass by"
-    if one.object_selector.match_labels or one.object_selector.match_expressions:
-        yield (
-            "it has an objectSelector",
-            "only Pods with these labels are decided on; take it away unless you mean that",
-        )
-    if "v1" not in one.admission_review_versions:
-        yield "admissionReviewVersions lacks v1", "set [v1], which is what Moorage speaks"
-
-
-def _leads_to(found: Registration) -> str:
-    places = set()
-    for one in found.webhooks or ():
-        service = one.client_config.service
-        # Of an URL only the host is told: its path may be a secret.
-        host = urlsplit(one.client_config.url).netloc
-        places.add(f"service {service.namespace}/{service.name}" if service is not None else host)
-    return few(places)
-
-
-def _written_by(found: Registration) -> str:
-    """Who wrote it last, where the API server says so."""
-    written = max(found.metadata.managed_fields or (), key=lambda one: one.time, default=None)
-    return f" (last written by {written.manager})" if written is not None and written.manager else ""
-
-
-def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector takes these labels."""
-    if any(labels.get(key) != value for key, value in (selector.match_labels or {}).items()):
-        return False
-    return all(
-        Requirement(one.get("key", ""), one.get("operator", "Exists"), tuple(one.get("values") or ())).holds(labels)
-        for one in selector.match_expressions or ()
-    )
-
-
-def judge_namespaces(found: Registration, namespaces: Sequence[Namespace] | Unseen) -> Iterator[Finding]:
-    """Which namespaces are asked about; those that must work without us may not be."""
-    webhooks = [one for one in found.webhooks or () if one.is_asked_about("", "pods", "CREATE")]
-    if not webhooks:
-        return
+def judge_namespaces(found: Live, namespaces: Sequence[Namespace] | Unseen) -> Iterator[Finding]:
+    """How many namespaces are asked about."""
     looked = f"namespaceSelector of {LOOKED}"
-    closed = any(one.failure_policy == "Fail" for one in webhooks)
-    bare = {name: {NAMESPACE_LABEL: name} for name in (*NEVER, INSTALLED_IN)}
-    real = {} if isinstance(namespaces, Unseen) else {one.metadata.name: labels_of(one) for one in namespaces}
-    taken = [
-        name
-        for name, labels in bare.items()
-        if any(selects(one.namespace_selector, real.get(name, labels)) for one in webhooks)
-    ]
-    if taken:
-        worse = wrong if closed else doubtful
-        yield worse(
-            Check.NAMESPACES,
-            looked,
-            f"it takes {few(taken)}"
-            + (" under failurePolicy Fail: a cluster that cannot start its own parts does not come back" * closed),
-            f"exclude them; {_AGAIN}",
-        )
-        return
     if isinstance(namespaces, Unseen):
-        yield fine(Check.NAMESPACES, looked, f"it leaves out {few(bare)}")
+        yield unseen(Check.NAMESPACES, namespaces)
         return
-    others = {name: labels for name, labels in real.items() if name not in bare}
-    asked = [name for name, labels in others.items() if takes(webhooks, labels)]
-    if others and not asked:
+    others = [one for one in namespaces if one.metadata.name not in {*NEVER, INSTALLED_IN}]
+    taken = [one for one in others if takes(askers(found), one)]
+    if others and not taken:
         yield doubtful(
             Check.NAMESPACES,
             looked,
-            f"it takes none of the other {len(others)} namespaces",
+            f"it takes none of {len(others)} namespaces, but for those that must work without Moorage",
             "label those that shall be asked about, or write another selector",
         )
-        return
-    yield fine(
-        Check.NAMESPACES, looked, f"it takes {len(asked)} of {len(others)} namespaces, and leaves out {few(bare)}"
-    )
+    else:
+        yield fine(Check.NAMESPACES, looked, f"it takes {len(taken)} of {len(others)} namespaces that it may take")
 
 
-def takes(webhooks: Sequence[Webhook], labels: Mapping[str, str]) -> bool:
+def askers(found: Live) -> tuple[Webhook, ...]:
+    """Our webhooks that are asked about new Pods."""
+    return tuple(one for _, one in found.ours if is_asked_about_pods(one))
+
+
+def is_asked_about_pods(one: Webhook) -> bool:
+    """Whether a webhook is asked when a Pod is created."""
+    return any(asked.holds("", "pods", "CREATE") for asked in one.rules or ())
+
+
+def takes(webhooks: Sequence[Webhook], namespace: Namespace) -> bool:
     """Whether Pods of a namespace are asked about."""
-    return any(selects(one.namespace_selector, labels) for one in webhooks)
-
-
-def labels_of(one: Namespace) -> Mapping[str, str]:
-    """Its labels, and the one that the API server writes on each."""
-    return {NAMESPACE_LABEL: one.metadata.name, **(one.metadata.labels or {})}
-
-
-def judge_others(found: Sequence[Registration]) -> Iterator[Finding]:
-    """Further registrations of ours: two installs in one cluster."""
-    for one in found:
-        own = [each for each in one.webhooks or () if each.name.endswith(DOMAIN) or leads_to_us(each)]
-        if own and one.metadata.name != NAME:
-            yield wrong(
-                Check.REGISTRATION,
-                f"mutatingwebhookconfiguration {one.metadata.name}",
-                f"it is another registration of Moorage, at {_leads_to(one)}: Pods are decided on twice",
-                "keep one install in a cluster, and delete the registration of the other",
-            )
+    labels: Mapping[str, str] = {NAMESPACE_LABEL: namespace.metadata.name, **(namespace.metadata.labels or {})}
+    return any(all(line.holds(labels) for line in one.namespaces) for one in webhooks)

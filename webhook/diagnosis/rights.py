@@ -10,6 +10,7 @@ from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fin
 
 ADOPT: Final = "moorage-adopt"
 CERTIFICATES: Final = "moorage-certs"
+_APPLY: Final = "apply deploy/install.yaml: its roles are there"
 _REGISTRATIONS: Final = "admissionregistration.k8s.io"
 _LEASES: Final = "coordination.k8s.io"
 
@@ -96,7 +97,7 @@ _OF_ADOPT: Final = (
     *(
         right
         for group, resource in _OF_ROLLOUTS
-        for right in _each("get list patch", group, resource, f"{resource} get no pin")
+        for right in _each("list patch", group, resource, f"{resource} get no pin")
     ),
     *_each("create", "", "events", "nobody is told of pins that are gone"),
     *_each("create", _LEASES, "leases", "nobody tends pins", namespace=INSTALLED_IN),
@@ -146,10 +147,11 @@ def judge(account: str, answers: Answers) -> Iterator[Finding]:
         yield unseen(Check.RIGHTS, msgspec.structs.replace(unknown[0], what=looked))
         return
     missing = [right for right, allowed in answers.items() if not allowed]
+    if len(missing) == len(answers):
+        yield wrong(Check.RIGHTS, looked, "it has none of those that it uses: no role names it", _APPLY)
+        return
     for right in missing:
-        yield wrong(
-            Check.RIGHTS, looked, f"it may not {right}: {right.without}", "apply deploy/install.yaml: its roles name it"
-        )
+        yield wrong(Check.RIGHTS, looked, f"it may not {right}: {right.without}", _APPLY)
     if not missing:
         yield fine(Check.RIGHTS, looked, f"it has all {len(answers)} that it uses")
 

@@ -5,10 +5,10 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fine, unseen, wrong
-from webhook.diagnosis.registration import leads_to_us
-from webhook.diagnosis.shapes import EndpointSlice, Registration, Service
+from webhook.diagnosis.shapes import EndpointSlice, Service
 
 LOOKED: Final = f"service {NAME} in {INSTALLED_IN}"
 DNS_NAME: Final = f"{NAME}.{INSTALLED_IN}.svc"
@@ -22,11 +22,11 @@ class Echo(msgspec.Struct, frozen=True):
     said: str = ""
 
 
-def ports_of(registration: Registration | Unseen) -> tuple[int, ...]:
+def ports_of(registration: Live | Unseen | None) -> tuple[int, ...]:
     """Where the registration expects us."""
-    webhooks = registration.webhooks or () if isinstance(registration, Registration) else ()
-    asked = {one.client_config.service.port for one in webhooks if leads_to_us(one) and one.client_config.service}
-    return tuple(sorted(asked)) or (443,)
+    webhooks = registration.ours if isinstance(registration, Live) else ()
+    places = [one.client_config.service for _, one in webhooks]
+    return tuple(sorted({one.port for one in places if one is not None})) or (443,)
 
 
 def judge(found: Service | Unseen, slices: Sequence[EndpointSlice] | Unseen, ports: Sequence[int]) -> Iterator[Finding]:

@@ -1,15 +1,6 @@
 """As much of the cluster's objects as is judged."""
 
-from typing import Any
-
 import msgspec
-
-
-class ManagedFields(msgspec.Struct, rename="camel"):
-    """Who wrote an object, and when."""
-
-    manager: str = ""
-    time: str = ""
 
 
 class Metadata(msgspec.Struct, rename="camel"):
@@ -19,7 +10,6 @@ class Metadata(msgspec.Struct, rename="camel"):
     namespace: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
-    managed_fields: list[ManagedFields] | None = None
     deletion_timestamp: str | None = None
 
 
@@ -84,10 +74,9 @@ class Template(msgspec.Struct):
 
 
 class Selector(msgspec.Struct, rename="camel"):
-    """A label selector. Its expressions are read where they are judged."""
+    """Which Pods a workload counts as its own."""
 
     match_labels: dict[str, str] | None = None
-    match_expressions: list[dict[str, Any]] | None = None
 
 
 class WorkloadSpec(msgspec.Struct):
@@ -210,66 +199,6 @@ class Lease(msgspec.Struct):
     """A Lease."""
 
     spec: LeaseSpec = msgspec.field(default_factory=LeaseSpec)
-
-
-class ServiceReference(msgspec.Struct):
-    """Where a webhook is asked, in the cluster."""
-
-    namespace: str = ""
-    name: str = ""
-    path: str = "/"
-    port: int = 443
-
-
-class ClientConfig(msgspec.Struct, rename="camel"):
-    """Where and how a webhook is asked."""
-
-    service: ServiceReference | None = None
-    url: str = ""
-    ca_bundle: str = ""
-
-
-class Asked(msgspec.Struct, rename="camel"):
-    """What a webhook is asked about."""
-
-    api_groups: list[str] = []
-    resources: list[str] = []
-    operations: list[str] = []
-
-    def covers(self, group: str, resource: str, operation: str) -> bool:
-        """Whether it names this (API: `*` is all, `*/*` with subresources too)."""
-        return (
-            bool({group, "*"} & {*self.api_groups})
-            and bool({resource, "*/*", *([] if "/" in resource else ["*"])} & {*self.resources})
-            and bool({operation, "*"} & {*self.operations})
-        )
-
-
-class Webhook(msgspec.Struct, rename="camel"):
-    """One of a MutatingWebhookConfiguration."""
-
-    name: str = ""
-    client_config: ClientConfig = msgspec.field(default_factory=ClientConfig)
-    rules: list[Asked] | None = None
-    namespace_selector: Selector = msgspec.field(default_factory=Selector)
-    object_selector: Selector = msgspec.field(default_factory=Selector)
-    failure_policy: str = "Fail"
-    timeout_seconds: int = 10
-    reinvocation_policy: str = "Never"
-    match_policy: str = "Equivalent"
-    side_effects: str = ""
-    admission_review_versions: list[str] = []
-
-    def is_asked_about(self, group: str, resource: str, operation: str) -> bool:
-        """Whether its rules name this."""
-        return any(one.covers(group, resource, operation) for one in self.rules or ())
-
-
-class Registration(msgspec.Struct):
-    """A MutatingWebhookConfiguration."""
-
-    metadata: Metadata = msgspec.field(default_factory=Metadata)
-    webhooks: list[Webhook] | None = None
 
 
 def is_ready(conditions: list[Condition] | None) -> bool:
