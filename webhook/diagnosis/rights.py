@@ -55,6 +55,7 @@ _OF_ROLLOUTS: Final = (("apps", "replicasets"), ("apps", "controllerrevisions"),
 
 _OF_SERVER: Final = (
     *_each("get", "", "namespaces", "rules with a namespaceSelector never match, and namespaces cannot opt out"),
+    *_each("list", "", "namespaces", "less is learnt from running Pods after a restart"),
     *_each("list", "", "pods", "siblings do not decide where a rollout has no pin, and a restart forgets all digests"),
     *(
         right
