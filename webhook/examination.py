@@ -260,7 +260,7 @@ class Examination:
 
     async def _service(self) -> AsyncIterator[Finding]:
         registered = await self._registered()
-        ports = service.ports_of(registered)
+        places = service.places_of(registered)
         found = await self._reader.one(
             service.LOOKED, Service, "api", "v1", "namespaces", INSTALLED_IN, "services", NAME
         )
@@ -270,15 +270,16 @@ class Examination:
             *("apis", "discovery.k8s.io", "v1", "namespaces", INSTALLED_IN, "endpointslices"),
             labels=f"kubernetes.io/service-name={NAME}",
         )
-        judged = list(service.judge(found, slices, ports))
+        judged = list(service.judge(found, slices, places))
         for one in judged:
             yield one
         if all(one.level == "ok" for one in judged):
-            yield service.judge_echo(await self._echo(ports[0]))
+            for place in places:
+                yield service.judge_echo(await self._echo(place))
 
-    async def _echo(self, port: int) -> service.Echo | Unseen:
+    async def _echo(self, place: service.Place) -> service.Echo | Unseen:
         """What the API server's proxy gets from behind the Service."""
-        path = f"/api/v1/namespaces/{INSTALLED_IN}/services/https:{NAME}:{port}/proxy/mutate"
+        path = f"/api/v1/namespaces/{INSTALLED_IN}/services/https:{NAME}:{place.port}/proxy{place.path}"
         answer = await self._api.get(path, deadline=self._reader.deadline, accept=_TEXT)
         if not answer.status or (answer.status in {403, 404} and _is_of_api_server(answer)):
             return _unseen(f"{service.LOOKED}, through the API server's proxy", answer)

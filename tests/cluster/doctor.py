@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
@@ -57,9 +57,10 @@ def doctor(kubeconfig: Path, *words: str) -> Told:
 class Install:
     """The objects of an install in a cluster."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, changed: Callable[[dict[str, Any]], dict[str, Any]] = lambda one: one) -> None:
+        """`changed` gives what is put in the place of each that is shipped."""
         self.api = api
-        self._manifests = [one for one in installed() if one["kind"] in _PUT]
+        self._manifests = [changed(one) for one in installed() if one["kind"] in _PUT]
 
     def put(self, *kinds: str) -> None:
         """Create what is not there, of all kinds or of some."""
@@ -95,6 +96,13 @@ class Install:
         """Put an object in the place of one that is there."""
         kind, name = manifest["kind"], manifest["metadata"]["name"]
         self.api.ask("PUT", path_of(kind, _namespace(kind), name), {"apiVersion": KINDS[kind][0], **manifest})
+
+    def clear(self) -> None:
+        """Take away what others in this cluster would meet: all that is asked or asks."""
+        for kind in ("MutatingWebhookConfiguration", "Deployment", "ConfigMap", "Service"):
+            for one in self._manifests:
+                if one["kind"] == kind:
+                    self.remove(kind, one["metadata"]["name"])
 
     def mend(self) -> None:
         """As it is shipped, whatever was done to it."""

@@ -15,6 +15,10 @@ DNS_NAME: Final = f"{NAME}.{INSTALLED_IN}.svc"
 """The name that the API server looks for in our certificate."""
 
 
+ONLY_POST: Final = 405
+"""What Moorage answers to a GET where it takes reviews."""
+
+
 class Echo(msgspec.Struct, frozen=True):
     """What came back through the API server from behind the Service: a status, and what it says itself in a trouble."""
 
@@ -22,14 +26,25 @@ class Echo(msgspec.Struct, frozen=True):
     said: str = ""
 
 
-def ports_of(registration: Live | Unseen | None) -> tuple[int, ...]:
-    """Where the registration expects us."""
+class Place(msgspec.Struct, frozen=True, order=True):
+    """Where the registration expects us behind the Service. The path may be a secret, and is told to nobody."""
+
+    port: int = 443
+    path: str = "/mutate"
+
+
+def places_of(registration: Live | Unseen | None) -> tuple[Place, ...]:
+    """All of them; the usual one where nobody knows."""
     webhooks = registration.ours if isinstance(registration, Live) else ()
-    places = [one.client_config.service for _, one in webhooks]
-    return tuple(sorted({one.port for one in places if one is not None})) or (443,)
+    services = [one.client_config.service for _, one in webhooks]
+    # The API server calls at the root where no path is said.
+    found = {Place(one.port, one.path or "/") for one in services if one is not None}
+    return tuple(sorted(found)) or (Place(),)
 
 
-def judge(found: Service | Unseen, slices: Sequence[EndpointSlice] | Unseen, ports: Sequence[int]) -> Iterator[Finding]:
+def judge(
+    found: Service | Unseen, slices: Sequence[EndpointSlice] | Unseen, places: Sequence[Place]
+) -> Iterator[Finding]:
     """Whether there is a Service with somebody behind it."""
     if isinstance(found, Unseen):
         if found.is_missing:
@@ -37,7 +52,7 @@ def judge(found: Service | Unseen, slices: Sequence[EndpointSlice] | Unseen, por
         else:
             yield unseen(Check.SERVICE, found)
         return
-    missing = [port for port in ports if port not in {one.port for one in found.spec.ports or ()}]
+    missing = [one.port for one in places if one.port not in {port.port for port in found.spec.ports or ()}]
     if missing:
         yield wrong(
             Check.SERVICE,
@@ -67,8 +82,16 @@ def judge_echo(found: Echo | Unseen) -> Finding:
     looked = f"{LOOKED}, through the API server's proxy"
     if isinstance(found, Unseen):
         return unseen(Check.SERVICE, found)
-    if found.status in {404, 405}:
+    if found.status == ONLY_POST:
         return fine(Check.SERVICE, looked, "Moorage answers there")
+    if found.status == 404:
+        return wrong(
+            Check.SERVICE,
+            looked,
+            "somebody answers there, but not at the path that the registration names",
+            "Moorage writes the path within a minute where it keeps the registration right; else it is /mutate, with the "
+            "secret of --path-secret-file behind it if there is one",
+        )
     if "certificate" in found.said and "tls" in found.said:
         return fine(Check.SERVICE, looked, "somebody answers there who asks for a client certificate (--client-ca)")
     if found.status in {502, 503, 504}:
