@@ -40,6 +40,7 @@ async def test_operations() -> None:
         assert status == 200
         assert "moorage_build_info" in text
         assert text.endswith("# EOF\n")
+        assert await get(running, "/certificate") == (200, running.server.shown[0].certificate.decode())
         running.desk.draining = True
         assert await get(running, "/readyz") == (
             503,

@@ -1,11 +1,11 @@
 """Whether Moorage runs: its Deployments, their Pods, what these have loaded, and of which version all of it is."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from webhook.core.reference import Reference, parsed
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.diagnosis import metrics
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fine, unseen, wrong
@@ -17,7 +17,6 @@ APPLY: Final = "apply deploy/install.yaml"
 OPS: Final = 8080
 """The ops port, where the Pod names none."""
 _OPS_NAMES: Final = ("ops", "metrics", "health")
-_TAG: Final = re.compile(r"[^/]*:([^@:]+)(?:@.*)?")
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -214,5 +213,6 @@ def _said(deployment: Workload) -> str:
     labels = {**(deployment.metadata.labels or {}), **(deployment.spec.template.metadata.labels or {})}
     containers = deployment.spec.template.spec.containers
     own = next((one for one in containers if one.name == NAME), containers[0] if containers else None)
-    tag = _TAG.fullmatch(own.image.rpartition("/")[2]) if own is not None else None
-    return labels.get(VERSION_LABEL, "") or (tag[1].removeprefix("v") if tag is not None else "")
+    image = parsed(own.image) if own is not None else None
+    tag = image.tag if isinstance(image, Reference) else None
+    return labels.get(VERSION_LABEL, "") or (tag or "").removeprefix("v")
