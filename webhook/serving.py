@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
-from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod
+from webhook.access import HOST, OWN_NAMESPACE, NoCluster, of_kubeconfig, of_pod
 from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.registration import NAME, NotRegistered, Reached
 from webhook.core.seal import Sealer
@@ -26,6 +26,7 @@ from webhook.wiring import Assembly, Cluster, new_id, sealer_from
 from webhook.writer import Writer
 
 if TYPE_CHECKING:
+    from webhook.covering import Covering
     from webhook.registrar import Registrar
 
 
@@ -90,6 +91,7 @@ class Service:
         self._assembly: Assembly | None = None
         self._desk: Desk | None = None
         self._registrar: Registrar | None = None
+        self._covering: Covering | None = None
         self.server: Server | None = None
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
@@ -104,7 +106,7 @@ class Service:
             server, assembly = self._assembled()
             await assembly.warm(self._loaded)
             calm_collector()
-            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._renew_in_time())]
+            beside = [asyncio.create_task(one) for one in (self._watch(), self._renew_in_time(), self._cover())]
             registered = asyncio.create_task(self._registered(server))
             try:
                 await server.run(ready=ready)
@@ -143,6 +145,19 @@ class Service:
         authority = self._authority.certificate if self._authority is not None else pair.certificate
         await self._registrar.put(Reached(self._desk.path, url=self._options.register_url, authority=authority))
         self.telemetry.log.write("info", "registered", url=self._options.register_url)
+        if self._covering is not None:
+            self._covering.nudge()
+
+    async def _cover(self) -> None:
+        """Keep an eye on the registration, where there is a cluster."""
+        if self._covering is not None:
+            await self._covering.run(self._calmly)
+
+    async def _calmly(self, part: Part) -> None:
+        try:
+            await part()
+        except Exception as error:  # noqa: BLE001 - an outer door: the next look may do better
+            self._fault("", error)
 
     async def _watch(self) -> None:
         while True:
@@ -159,6 +174,7 @@ class Service:
             sealer = sealer_from(options.seal_key_file)
             cluster = self._cluster(sealer)
             self._registrar = self._registrar_of(cluster)
+            self._covering = self._covering_of(cluster)
             assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
         except ValueError as bad:
@@ -280,6 +296,24 @@ class Service:
 
         return ByUrl(cluster.kube)
 
+    def _covering_of(self, cluster: Cluster | None) -> "Covering | None":
+        if cluster is None:
+            return None
+        from webhook.core.registered import Home  # noqa: PLC0415 - as the cluster's own
+        from webhook.covering import Covering  # noqa: PLC0415
+
+        options = self._options
+        inside = options.kubeconfig is None and OWN_NAMESPACE.is_file()
+        namespace = OWN_NAMESPACE.read_text().strip() if inside else ""
+        return Covering(
+            cluster.kube,
+            lambda: self._loaded.rules,
+            Home(namespace, url=options.register_url),
+            self.telemetry.log,
+            self.telemetry.registration_covers.set,
+            now=time.monotonic,
+        )
+
     def _fault(self, uid: str, error: BaseException) -> str:
         """Log a fault of ours and give its id."""
         identity = new_id()
@@ -300,6 +334,8 @@ class Service:
         self.telemetry.log.write(
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )
+        if self._covering is not None and (self._registrar is None or self._registrar.is_put):
+            self._covering.nudge()
         problems = self._assembly.problems if self._assembly is not None else ()
         unknown = "" if self._assembly is not None and self._assembly.has_cluster else loaded.rules.needs_cluster
         for warning in filter(None, (*loaded.warnings, unknown, *problems)):
