@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from webhook.core.conditions import CHANGES, HOSTS, Coverage, Kind, Read, conditions, needed, read
-from webhook.core.registration import MANAGED, NAME, NAMESPACE_LABEL, NEVER, OPT_IN, SERVED, SUFFIX
+from webhook.core.registration import MANAGED, NAME, NAMESPACE_LABEL, NEVER, SERVED, SUFFIX
 from webhook.core.rules import Requirement, RuleSet
 
 
