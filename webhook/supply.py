@@ -108,12 +108,14 @@ class Supply:
             return ""
         now_held = held(found.stored, name=self._name, now=self._clocks.wall())
         problems = list(now_held.problems)
-        try:
-            await self._take(now_held)
-        except BadCertificate as bad:
-            problems.append(str(bad))
-        else:
-            self._has_pair = self._has_pair or now_held.pair is not None
+        if self._has_pair or not problems:
+            # Who begins must know all of it, or callers would meet one who knows half.
+            try:
+                await self._take(now_held)
+            except BadCertificate as bad:
+                problems.append(str(bad))
+            else:
+                self._has_pair = True
         # What cannot be used now may be valid later.
         self._version = "" if problems else found.version
         return "; ".join(f"{self._vault.title}: {one}" for one in problems)

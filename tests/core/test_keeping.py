@@ -110,10 +110,14 @@ class World:
             while not isinstance(step := self.step(), Rest):
                 self.check()
             self.wait(5)
-            is_told = self.kept is None or not self.kept.paths or self.path == self.kept.paths[0]
-            if step.until > self.now and is_told and not isinstance(self.step(), Register):
+            if self.is_well(step):
                 break
         self.wait(LATE + 1)
+
+    def is_well(self, step: Step) -> bool:
+        """Whether there is nothing to do for a while."""
+        is_told = self.kept is None or not self.kept.paths or self.path == self.kept.paths[0]
+        return isinstance(step, Rest) and step.until > self.now and is_told
 
     def wait(self, seconds: float, *, hurry: Callable[[], bool] = lambda: False) -> None:
         """Time passes; who is late hears of what was written, and others may."""
@@ -128,8 +132,10 @@ class World:
         for _ in range(number):
             self.now += DAY
             for one in (*self.apis, *self.replicas):
-                one.heard = self.now
-            self.settle()
+                one.hear(self)
+            if not self.is_well(self.step()):
+                self.settle()
+            self.check()
 
     def check(self) -> None:
         """Every API server that trusts anybody is answered by every replica."""
@@ -170,7 +176,7 @@ class Told:
 
 
 class Replica:
-    """One that serves: what it has heard of the Secret. What cannot be used leaves what it had."""
+    """One that serves: what it has heard of the Secret. What cannot be used leaves what it had; it begins when all can be."""
 
     def __init__(self) -> None:
         self.heard = START
@@ -183,8 +189,10 @@ class Replica:
         kept = world.kept
         if kept is None:
             return
-        if kept.leaf is not None and kept.leaf.serves(NAMES, kept.living(world.now), world.now):
-            self.leaf = kept.leaf
+        serves = kept.leaf is not None and kept.leaf.serves(NAMES, kept.living(world.now), world.now)
+        if self.leaf is None and not (serves and kept.seals and (kept.paths or kept.is_open)):
+            return
+        self.leaf = kept.leaf if serves else self.leaf
         self.seals = kept.seals or self.seals
         self.paths = (None,) if kept.is_open else kept.paths or self.paths
 

@@ -212,12 +212,17 @@ def _generation(kept: Kept, registered: Registered | None, now: float, settle: f
         return Rest(now)
     leave = _leave(kept, newest)
     has_more = leave is not None or len(kept.paths) > 1
+    is_known = _is_known(kept, registered, settle)
     is_time = kept.wish == DROP or (has_more and (leave or 0.0) <= now)
-    if is_time and _is_known(kept, registered, settle):
+    if is_time and is_known:
         return Forget()
-    if kept.wish == ALL or due(newest) <= now:
-        return Begin(_trusted(kept, registered, now), is_open=kept.is_open)
-    return Rest(now if is_time else min(due(leaf), due(newest), *([leave] if leave is not None else [])))
+    if kept.wish != ALL and due(newest) > now:
+        return Rest(now if is_time else min(due(leaf), due(newest), *([leave] if leave is not None else [])))
+    if registered is None or not registered.is_ours or registered.is_fixed or is_known:
+        live = registered.path if registered is not None and registered.is_there else None
+        return Begin(_trusted(kept, registered, now), live, is_open=kept.is_open)
+    # One after another: where callers are sent now must stand until they all are sent elsewhere.
+    return Rest(now)
 
 
 def _registration(kept: Kept, registered: Registered | None, now: float, settle: float) -> Register | None:
@@ -236,7 +241,9 @@ def _registration(kept: Kept, registered: Registered | None, now: float, settle:
 def begun(kept: Kept | None, step: Begin, *, authority: Authority, seal: Secret, path: Secret) -> Kept:
     """After Begin."""
     before = kept or Kept()
-    paths = before.paths or ((step.path,) if step.path is not None else ())
+    paths = before.paths
+    if step.path is not None and (step.path in paths or not paths):
+        paths = (step.path,)
     return msgspec.structs.replace(
         before,
         authorities=(authority, *step.trusted),
