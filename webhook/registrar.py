@@ -44,6 +44,11 @@ class Registrar:
         self._api = api
         self._uid = ""
 
+    @property
+    def is_put(self) -> bool:
+        """Whether it is registered."""
+        return bool(self._uid)
+
     async def put(self, reached: Reached) -> None:
         """Register.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
-from webhook.access import HOST, NoCluster, of_kubeconfig, of_pod, own_namespace
+from webhook.access import HOST, OWN_NAMESPACE, NoCluster, of_kubeconfig, of_pod, own_namespace
 from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.keeping import SETTLE
 from webhook.core.paths import BadPath, path_secrets
@@ -31,6 +31,7 @@ from webhook.writer import Writer
 
 if TYPE_CHECKING:
     from webhook.certificates import Held
+    from webhook.covering import Covering
     from webhook.registrar import Registrar
     from webhook.supply import Supply
 
@@ -101,6 +102,7 @@ class Service:
         self._supply: Supply | None = None
         self._unread_before = ""
         self._unkept_before = ""
+        self._covering: Covering | None = None
         self.server: Server | None = None
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
@@ -116,7 +118,7 @@ class Service:
             if self._supply is None:
                 await assembly.warm(self._loaded)
             calm_collector()
-            beside = [asyncio.create_task(self._watch()), asyncio.create_task(self._renew_in_time())]
+            beside = [asyncio.create_task(one) for one in (self._watch(), self._renew_in_time(), self._cover())]
             if self._supply is not None:
                 beside.append(asyncio.create_task(self._supplied(self._supply)))
             registered = asyncio.create_task(self._registered(server))
@@ -159,6 +161,19 @@ class Service:
         authority = self._authority.certificate if self._authority is not None else pair.certificate
         await self._registrar.put(Reached(self._desk.path, url=self._options.register_url, authority=authority))
         self.telemetry.log.write("info", "registered", url=self._options.register_url)
+        if self._covering is not None:
+            self._covering.nudge()
+
+    async def _cover(self) -> None:
+        """Keep an eye on the registration, where there is a cluster."""
+        if self._covering is not None:
+            await self._covering.run(self._calmly)
+
+    async def _calmly(self, part: Part) -> None:
+        try:
+            await part()
+        except Exception as error:  # noqa: BLE001 - an outer door: the next look may do better
+            self._fault("", error)
 
     async def _watch(self) -> None:
         while True:
@@ -176,6 +191,7 @@ class Service:
             cluster = self._cluster(sealer)
             self._registrar = self._registrar_of(cluster)
             self._supply = self._supply_of(cluster)
+            self._covering = self._covering_of(cluster)
             assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
         except ValueError as bad:
@@ -378,6 +394,24 @@ class Service:
             settle=options.tls_settle,
         )
 
+    def _covering_of(self, cluster: Cluster | None) -> "Covering | None":
+        if cluster is None:
+            return None
+        from webhook.core.registered import Home  # noqa: PLC0415 - as the cluster's own
+        from webhook.covering import Covering  # noqa: PLC0415
+
+        options = self._options
+        inside = options.kubeconfig is None and OWN_NAMESPACE.is_file()
+        namespace = OWN_NAMESPACE.read_text().strip() if inside else ""
+        return Covering(
+            cluster.kube,
+            lambda: self._loaded.rules,
+            Home(namespace, url=options.register_url),
+            self.telemetry.log,
+            self.telemetry.registration_covers.set,
+            now=time.monotonic,
+        )
+
     def _fault(self, uid: str, error: BaseException) -> str:
         """Log a fault of ours and give its id."""
         identity = new_id()
@@ -397,6 +431,8 @@ class Service:
         self.telemetry.log.write(
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )
+        if self._covering is not None and (self._registrar is None or self._registrar.is_put):
+            self._covering.nudge()
         problems = self._assembly.problems if self._assembly is not None else ()
         unknown = "" if self._assembly is not None and self._assembly.has_cluster else loaded.rules.needs_cluster
         for warning in filter(None, (*loaded.warnings, unknown, *problems)):

@@ -190,6 +190,10 @@ class Telemetry:
         self.reload_time = Level(
             "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
         )
+        self.registration_covers = Level(
+            "moorage_registration_covers_rules",
+            "1 while all that the rules are about reaches Moorage, by the live registration.",
+        )
         self.build = Level("moorage_build_info", "1, labelled with the version that runs.", ["version"])
         self.build.set(1, (__version__,))
         self._told: Memo[int, _Told] = Memo(TOLD)

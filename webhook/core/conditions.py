@@ -9,6 +9,7 @@ somebody edits the expression.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import chain
 from typing import Final, Literal
 
@@ -36,6 +37,8 @@ MAX_TEXT: Final = 64_000
 an object holds 256 KiB."""
 MAX_COST: Final = 700_000
 """The API server ends an expression at 1,000,000 (apiserver, PerCallLimit) and all of one webhook at 2,500,000."""
+MAX_GLOBS: Final = 100
+"""More would be too dear."""
 MAX_ITEMS: Final = 32
 """Entries of a list in a Pod's spec that are looked at; a longer list lets the Pod through."""
 MAX_IMAGE: Final = 256
@@ -48,7 +51,8 @@ _NUMBER: Final = "^[0-9][0-9a-fx.]*$"
 _PLAIN: Final = re.compile(r"[a-z0-9.\[\]-]*", re.ASCII)
 _WILD: Final = re.compile(r"[*?]+")
 
-# What one image costs the API server at most, by cel-go's rules (interpreter/runtimecost.go): see `cost`.
+# What one image costs the API server at most, by cel-go's rules (interpreter/runtimecost.go) and with room: of 1.36 it
+# was seen that 260 globs pass with 96 images of the longest kind, and 300 do not.
 _COST_OF_IMAGE: Final = 700
 _COST_OF_GLOB: Final = 50
 
@@ -89,15 +93,21 @@ class Coverage(msgspec.Struct, frozen=True):
             return ("*",)
         names = {name for name in other.names - self.names if not any(glob.matches(name) for glob in self.globs)}
         globs = {glob for glob in other.globs if not any(one.holds(glob) for one in self.globs)}
-        shown = {*names - {_HUB_ALIAS}, *(f"{glob.start}*{glob.end}" for glob in globs)}
-        return tuple(sorted(shown or names)) + (("127.*",) if other.numbers and not self.numbers else ())
+        shown = names | {f"{glob.start}*{glob.end}" for glob in globs}
+        # All spellings of one place are one to whoever reads it.
+        if (other.numbers and not self.numbers) or names & LOOPBACK_NAMES or globs & LOOPBACK.globs:
+            shown -= LOOPBACK_NAMES | {f"{glob.start}*{glob.end}" for glob in LOOPBACK.globs}
+            shown.add("localhost")
+        if _HUB_ALIAS in names:
+            shown = shown - {_HUB_ALIAS} | {DOCKER_HUB}
+        return tuple(sorted(shown))
 
     def joined(self, other: "Coverage") -> "Coverage":
-        """What either lets through."""
+        """What either lets through, and no less than that."""
         if self.everything or other.everything:
             return EVERYTHING
-        globs = _widest(self.globs | other.globs)
-        return Coverage(_not_in(self.names | other.names, globs), globs, self.numbers or other.numbers)
+        numbers = self.numbers or other.numbers
+        return _bearable(Coverage(self.names | other.names, self.globs | other.globs, numbers))
 
     @property
     def cost(self) -> int:
@@ -120,13 +130,11 @@ def needed(rules: RuleSet) -> Coverage:
     parts = [*map(_of_pattern, _patterns(rules)), *map(_of_target, _guarded(rules))]
     if any(part.everything for part in parts):
         return EVERYTHING
-    # All at once: one by one a thousand rules would be joined a thousand times.
-    globs = _widest(frozenset(chain.from_iterable(part.globs for part in parts)))
     names = frozenset(chain.from_iterable(part.names for part in parts))
-    hub = Coverage(names, globs)
+    globs = frozenset(chain.from_iterable(part.globs for part in parts))
     if DOCKER_HUB in names or any(glob.matches(DOCKER_HUB) for glob in globs):
-        hub = Coverage(names | {DOCKER_HUB, _HUB_ALIAS}, globs)
-    return _bearable(Coverage(_not_in(hub.names, globs), globs, any(part.numbers for part in parts)))
+        names |= {DOCKER_HUB, _HUB_ALIAS}
+    return _bearable(Coverage(names, globs, any(part.numbers for part in parts)))
 
 
 def _patterns(rules: RuleSet) -> Iterator[str]:
@@ -167,26 +175,26 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def _widest(globs: frozenset[Glob]) -> frozenset[Glob]:
-    return frozenset(glob for glob in globs if not any(one != glob and one.holds(glob) for one in globs))
-
-
-def _not_in(names: Iterable[str], globs: Iterable[Glob]) -> frozenset[str]:
-    every = tuple(globs)
-    return frozenset(name for name in names if not any(glob.matches(name) for glob in every))
-
-
 def _bearable(coverage: Coverage) -> Coverage:
     """The same, or coarser where its expression would be too long or too dear: all hosts of a domain, else all hosts."""
     for one in (coverage, _by_domain(coverage)):
-        if one.cost <= MAX_COST and all(len(_hosts(one, kind)) <= MAX_TEXT for kind in _HEAD):
-            return one
+        if len(one.globs) <= MAX_GLOBS:
+            tidy = _tidied(one)
+            if tidy.cost <= MAX_COST and all(len(_hosts(tidy, kind)) <= MAX_TEXT for kind in _HEAD):
+                return tidy
     return EVERYTHING
+
+
+def _tidied(coverage: Coverage) -> Coverage:
+    """Without what something wider holds."""
+    globs = {one for one in coverage.globs if not any(wide != one and wide.holds(one) for wide in coverage.globs)}
+    names = {name for name in coverage.names if not any(glob.matches(name) for glob in globs)}
+    return Coverage(frozenset(names), frozenset(globs), coverage.numbers)
 
 
 def _by_domain(coverage: Coverage) -> Coverage:
     """The last two labels in place of hosts that share them."""
-    names, globs = set(), set(coverage.globs)
+    names, globs = set(), set()
     for name in coverage.names:
         domain = ".".join(name.split(".")[-2:])
         if name in {*LOOPBACK_NAMES, DOCKER_HUB, _HUB_ALIAS} or domain == name or name.startswith("["):
@@ -196,10 +204,8 @@ def _by_domain(coverage: Coverage) -> Coverage:
             globs.add(Glob("", f".{domain}"))
     for glob in coverage.globs:
         domain = ".".join(glob.end.split(".")[-2:])
-        if domain and glob.end.endswith(f".{domain}"):
-            globs.add(Glob("", f".{domain}"))
-    widest = _widest(frozenset(globs))
-    return Coverage(_not_in(names, widest), widest, coverage.numbers)
+        globs.add(Glob("", f".{domain}") if domain and glob.end.endswith(f".{domain}") else glob)
+    return Coverage(frozenset(names), frozenset(globs), coverage.numbers)
 
 
 _HEAD: Final[Mapping[Kind, str]] = {
@@ -207,21 +213,26 @@ _HEAD: Final[Mapping[Kind, str]] = {
 has(object.metadata) && has(object.metadata.annotations) && '{IMAGES}' in object.metadata.annotations ||
 [object]""",
     "revisions": """\
-[has(object.data) ? object.data : object].filter(whole, type(whole) == map && has(whole.spec) &&
-  type(whole.spec) == map && has(whole.spec.template)).map(whole, whole.spec.template)""",
+[has(object.data) ? object.data : object].filter(whole,
+  type(whole) == map && has(whole.spec) && type(whole.spec) == map && has(whole.spec.template))
+.map(whole, whole.spec.template)""",
 }
 """Where the Pod stands, in a list. Pods that bear our annotation come to us whatever they name: an author can forge it."""
 
 _BODY: Final = """\
-.exists(pod, type(pod) == map && has(pod.spec) && type(pod.spec) == map && [{fields}].exists(field,
+.exists(pod, type(pod) == map && has(pod.spec) && type(pod.spec) == map &&
+[{fields}].exists(field,
   field in pod.spec && type(pod.spec[field]) == list && (size(pod.spec[field]) > {items} ||
-  pod.spec[field].exists(one, type(one) != map || (!(field in [{nested}]) || has(one.image)) &&
+  dyn(pod.spec[field]).exists(one, type(one) != map || (!(field in [{nested}]) || has(one.image)) &&
   [field in [{nested}] && type(one.image) == map && has(one.image.reference) ? one.image.reference :
-    has(one.image) ? one.image : ''].exists(text, type(text) != string || text in [{blank}] || size(text) > {image} ||
+    has(one.image) ? one.image : ''].exists(text,
+  type(text) != string || text in [{blank}] || size(text) > {image} ||
   [text.contains('/') ? text.split('/')[0] : ''].exists(first, size(first) > {host} ||
   [first.matches('[.:A-Z]|^localhost$') ? first.lowerAscii().split(':')[0] : '{hub}'].exists(host,
-{hosts}))))))))
+{hosts})))))))
 """
+
+_ALL: Final = "true"
 
 _CHANGES: Final[Mapping[Kind, str]] = {
     "pods": """\
@@ -241,16 +252,19 @@ request.kind.kind == 'Job' && has(object.spec) && has(oldObject.spec) && object.
 """Updates that can matter: a Pod's images stand in its spec, and a revision counts when it is used again."""
 
 
-def conditions(coverage: Coverage, kind: Kind) -> list[dict[str, str]]:
-    """The matchConditions of one of our webhooks; none where everything shall come."""
+def conditions(coverage: Coverage, kind: Kind, *, explicit: bool = False) -> list[dict[str, str]]:
+    """The matchConditions of one of our webhooks. Where everything shall come there are none, or an `explicit` one, which
+    tells that from conditions that were not made yet."""
     if coverage.everything:
-        return []
+        return [{"name": HOSTS, "expression": _ALL}] if explicit else []
     return [
         {"name": CHANGES, "expression": _CHANGES[kind]},
         {"name": HOSTS, "expression": _hosts(coverage, kind)},
     ]
 
 
+# A server looks at the same registration every minute, in the loop that answers reviews.
+@lru_cache(maxsize=8)
 def _hosts(coverage: Coverage, kind: Kind) -> str:
     nested = [name for name, way in IMAGE_FIELDS if len(way) > 1]
     body = _BODY.format(
@@ -284,10 +298,11 @@ def _quoted(texts: Iterable[str]) -> str:
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What conditions come to. `edited` are those that bear our name and not our text, `newer` those of another version
+    """What conditions come to. `is_made` says whether one of ours for hosts is there, `edited` are those that bear our name and not our text, `newer` those of another version
     of Moorage, `others` those that somebody else added; the coverage is what the rest lets through."""
 
     coverage: Coverage
+    is_made: bool = False
     edited: tuple[str, ...] = ()
     newer: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -295,13 +310,13 @@ class Read(msgspec.Struct, frozen=True):
 
 def read(found: Iterable[Condition], kind: Kind) -> Read:
     """What the conditions of a webhook let through, from their expressions. Blanks and line breaks do not matter."""
-    coverage = EVERYTHING
+    coverage, is_made = EVERYTHING, False
     edited, newer, others = [], [], []
     for condition in found:
         name, expression = condition["name"], condition["expression"]
         if name == HOSTS:
             hosts = _read_hosts(expression, kind)
-            coverage = hosts if hosts is not None else Coverage()
+            coverage, is_made = hosts if hosts is not None else Coverage(), True
             edited += [name] if hosts is None else []
         elif name == CHANGES:
             edited += [name] if _bare(expression) != _bare(_CHANGES[kind]) else []
@@ -309,7 +324,7 @@ def read(found: Iterable[Condition], kind: Kind) -> Read:
             newer.append(name)
         else:
             others.append(name)
-    return Read(coverage, tuple(edited), tuple(newer), tuple(others))
+    return Read(coverage, is_made, tuple(edited), tuple(newer), tuple(others))
 
 
 _NAMES: Final = re.compile(r"hostin\[((?:'[^']*',?)*)\]")
@@ -317,9 +332,12 @@ _GLOBS: Final = re.compile(r"\[((?:\['[^']*','[^']*'\],?)+)\]\.exists\(ends")
 _TEXT: Final = re.compile(r"'([^']*)'")
 
 
+@lru_cache(maxsize=8)
 def _read_hosts(expression: str, kind: Kind) -> Coverage | None:
     """The hosts in an expression; None where it is not what we make of them."""
     bare = _bare(expression)
+    if bare == _ALL:
+        return EVERYTHING
     names, globs = _NAMES.search(bare), _GLOBS.search(bare)
     ends = _TEXT.findall(globs[1]) if globs is not None else []
     found = Coverage(

@@ -205,7 +205,7 @@ MEANING: Final[Mapping[Trouble, str]] = {
     Trouble.NOT_OURS: "mutatingwebhookconfiguration {what} holds no webhook of Moorage",
     Trouble.OTHER_SERVICE: "webhook {webhook} leads to {what}, which is not this Moorage",
     Trouble.OTHER_INSTALL: "mutatingwebhookconfiguration {what} is Moorage's too: each Pod is asked about twice",
-    Trouble.OTHER_OWNER: "{what} has written its conditions, which Moorage keeps right as well",
+    Trouble.OTHER_OWNER: "{what} keeps the registration, and Moorage keeps its conditions right: one undoes the other",
     Trouble.MISSING_RULE: "webhook {webhook} is not asked about {what}",
     Trouble.MISSING_HOST: "webhook {webhook} does not see images of {what}",
     Trouble.MISSING_NAMESPACE: "webhook {webhook} does not see namespace {what}, which a rule names",
@@ -255,6 +255,15 @@ GAPS: Final = frozenset(
 _NOTES: Final = frozenset({Trouble.NEWER_CONDITION, Trouble.NAMESPACE_SELECTOR})
 
 
+_TOOLS: Final[Mapping[str, str]] = {
+    "argocd.argoproj.io/instance": "Argo CD",
+    "argocd.argoproj.io/tracking-id": "Argo CD",
+    "kustomize.toolkit.fluxcd.io/name": "Flux",
+    "helm.toolkit.fluxcd.io/name": "Flux",
+}
+"""Labels and annotations by which tools know what they keep as it stands in Git."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One thing that is wrong. `webhook` is empty where it is the whole object."""
 
@@ -281,17 +290,20 @@ class Finding(msgspec.Struct, frozen=True):
         return MEANING[self.trouble].format(what=self.what, webhook=self.webhook)
 
 
-def judge(live: Live | None, rules: RuleSet, home: Home, others: Iterable[Live] = ()) -> tuple[Finding, ...]:
+def judge(
+    live: Live | None, rules: RuleSet, home: Home, others: Iterable[Live] = (), *, need: Coverage | None = None
+) -> tuple[Finding, ...]:
     """All that is wrong with the live registration under these rules, what matters most first. `others` are the other
-    registrations of the cluster, as far as they are known."""
-    found = list(_of_object(live, rules, home))
+    registrations of the cluster, as far as they are known; `need` is what `needed` makes of the rules, where that is
+    known already."""
+    found = list(_of_object(live, rules, home, need if need is not None else needed(rules)))
     found += [
         Finding(Trouble.OTHER_INSTALL, one.metadata.name) for one in others if one.metadata.name != NAME and one.ours
     ]
     return tuple(sorted(dict.fromkeys(found), key=lambda one: (not one.is_gap, one.level != "warning")))
 
 
-def _of_object(live: Live | None, rules: RuleSet, home: Home) -> Iterator[Finding]:
+def _of_object(live: Live | None, rules: RuleSet, home: Home, need: Coverage) -> Iterator[Finding]:
     if live is None:
         yield Finding(Trouble.ABSENT, NAME)
         return
@@ -299,28 +311,36 @@ def _of_object(live: Live | None, rules: RuleSet, home: Home) -> Iterator[Findin
     if not ours:
         yield Finding(Trouble.NOT_OURS, NAME)
         return
-    yield from _missing(ours, rules)
+    yield from _missing(ours, rules, need)
     for webhook in ours:
         yield from _of_webhook(webhook, home)
     if live.is_managed:
-        for owner in live.metadata.owner_references or ():
-            yield Finding(Trouble.OTHER_OWNER, f"{owner.kind} {owner.name}")
+        yield from (Finding(Trouble.OTHER_OWNER, owner) for owner in _owners(live.metadata))
 
 
-def _missing(ours: list[Webhook], rules: RuleSet) -> Iterator[Finding]:
+def _owners(metadata: Metadata) -> Iterator[str]:
+    """Who else looks after the object, by what it bears."""
+    for owner in metadata.owner_references or ():
+        yield f"{owner.kind} {owner.name}"
+    marks = {**(metadata.labels or {}), **(metadata.annotations or {})}
+    yield from dict.fromkeys(tool for key, tool in _TOOLS.items() if key in marks)
+    if marks.get("app.kubernetes.io/managed-by") == "Helm":
+        yield "Helm"
+
+
+def _missing(ours: list[Webhook], rules: RuleSet, need: Coverage) -> Iterator[Finding]:
     """What does not come to us though the rules are about it: resources, hosts, namespaces."""
-    hosts = needed(rules)
     for kind, group, resource, operation in _wanted(rules):
         askers = [one for one in ours if any(asked.holds(group, resource, operation) for asked in one.rules or ())]
         if not askers:
             yield Finding(Trouble.MISSING_RULE, f"{operation} of {resource}", f"{kind}{SUFFIX}")
         reads = [(one, one.conditions_as(kind)) for one in askers]
-        if any(not found.edited and found.coverage.holds(hosts) for _, found in reads):
+        if any(not found.edited and found.coverage.holds(need) for _, found in reads):
             continue
         for one, found in reads:
             yield from (Finding(Trouble.EDITED_CONDITION, name, one.name) for name in found.edited)
             if not found.edited:
-                yield from (Finding(Trouble.MISSING_HOST, host, one.name) for host in found.coverage.lacks(hosts))
+                yield from (Finding(Trouble.MISSING_HOST, host, one.name) for host in found.coverage.lacks(need))
     for namespace in _named(rules):
         hiding = [one for one in ours if _hides(one, namespace)]
         if len(hiding) == len(ours):
@@ -394,13 +414,13 @@ def _settings(webhook: Webhook) -> Iterator[str]:
         yield f"timeoutSeconds {webhook.timeout_seconds}: all webhooks of a request have about 30 s together"
 
 
-def standing(live: Live) -> Coverage | None:
-    """What its conditions let through to all of our webhooks; None where somebody else's hand is in them."""
+def standing(live: Live) -> tuple[Coverage, ...] | None:
+    """What its conditions let through to each of our webhooks; None where they were not made yet, or somebody else's hand
+    is in them."""
     every = [one.conditions_as(kind) for _, one in live.ours for kind in SERVED if one.name == f"{kind}{SUFFIX}"]
-    if not every or any(found.edited for found in every):
+    if any(found.edited for found in every) or not any(found.is_made for found in every):
         return None
-    narrowest = every[0].coverage
-    return narrowest if all(found.coverage == narrowest for found in every) else None
+    return tuple(found.coverage for found in every)
 
 
 Operation = Mapping[str, Any]
@@ -422,7 +442,7 @@ def mended(live: Live, wanted: Coverage) -> list[Operation]:
                 continue
             before = list(webhook.match_conditions or ())
             kept = [one for one in before if one.name not in {CHANGES, HOSTS}]
-            after = [Condition(**one) for one in conditions(wanted, kind)] + kept
+            after = [Condition(**one) for one in conditions(wanted, kind, explicit=True)] + kept
             if after != before:
                 path = f"/webhooks/{number}/matchConditions"
                 operations.append({"op": "add", "path": path, "value": msgspec.to_builtins(after)})
