@@ -4,18 +4,22 @@ import asyncio
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from webhook.certificates import distrust
 from webhook.config import BadConfiguration, Loaded
 from webhook.core.ask import Absent, Failed, Passed
+from webhook.core.bundle import entries
 from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.diagnosis import (
     agents,
     answers,
+    certificate,
     cluster,
     install,
     localhost,
@@ -39,6 +43,7 @@ from webhook.diagnosis.shapes import (
 from webhook.document import BadDocument, documents
 from webhook.installed import Installed, NotInstalled, laid_out, read
 from webhook.kube import Answer, ListBroke, named, said
+from webhook.tls import public, utc_now
 
 SHARE: Final = 0.9
 """Of a check's time that one reading may take, so that the slow one is told with its name."""
@@ -162,6 +167,7 @@ class Examination:
         greet: Callable[[Loaded], Awaitable[Sequence[Greeting]]],
         inside: bool = False,
         namespace: str = "",
+        wall: Callable[[], datetime] = utc_now,
     ) -> None:
         self._api = api
         self._host = host
@@ -170,6 +176,7 @@ class Examination:
         self._greet = greet
         self._inside = inside
         self._namespace = namespace
+        self._wall = wall
         self._reader = Reader(api, within * SHARE)
         self._laid_out = ExitStack()
 
@@ -182,6 +189,7 @@ class Examination:
             (Check.CONFIGURATION, self._configuration),
             (Check.REGISTRATION, self._registration),
             (Check.SERVICE, self._service),
+            (Check.CERTIFICATE, self._certificate),
             (Check.ANSWERS, self._answers),
             (Check.RIGHTS, self._rights),
             (Check.REGISTRIES, self._registries),
@@ -284,6 +292,19 @@ class Examination:
         if not answer.status or (answer.status in {403, 404} and _is_of_api_server(answer)):
             return _unseen(f"{service.LOOKED}, through the API server's proxy", answer)
         return service.Echo(answer.status, said(answer) if _is_of_api_server(answer) else "")
+
+    async def _certificate(self) -> AsyncIterator[Finding]:
+        registered = await self._registered()
+        bundles = {one.bundle for one in entries(registered, registration.HOME)} if isinstance(registered, Live) else ()
+        chains = {name: one.chain for name, one in (await self._heard()).items() if isinstance(one, install.Told)}
+        shown = {
+            name: _shown(chain, bundle, self._wall())
+            for bundle in bundles
+            for name, chain in chains.items()
+            if chain and bundle
+        }
+        for one in certificate.judge(shown, service.DNS_NAME, self._wall().timestamp()):
+            yield one
 
     async def _answers(self) -> AsyncIterator[Finding]:
         registered = await self._registered()
@@ -466,14 +487,14 @@ class Examination:
         name = pod.metadata.name
         base = f"/api/v1/namespaces/{INSTALLED_IN}/pods/{name}:{install.ops_port(pod)}/proxy"
         what = f"ops port of pod {name}"
-        metrics, ready = await asyncio.gather(
-            self._reader.text(what, f"{base}/metrics"), self._reader.text(what, f"{base}/readyz?verbose")
+        metrics, ready, chain = await asyncio.gather(
+            *(self._reader.text(what, f"{base}/{place}") for place in ("metrics", "readyz?verbose", "certificate"))
         )
         if isinstance(metrics, Unseen):
             return metrics
         lines = ready[1].splitlines() if not isinstance(ready, Unseen) else ()
         bad = tuple(line.removeprefix("[-]") for line in lines if line.startswith("[-]"))
-        return install.Told(metrics[1] if metrics[0] == 200 else "", bad)
+        return install.Told(_good(metrics), bad, _good(chain))
 
     async def _loaded(self) -> Loaded | list[Finding]:
         """The configuration of the ConfigMap, or why there is none."""
@@ -491,6 +512,15 @@ class Examination:
         except BadConfiguration as bad:
             return [install.judge_problems([str(one) for one in bad.problems], ())]
         return msgspec.structs.replace(loaded, warnings=(*loaded.warnings, *there.unknown))
+
+
+def _good(found: tuple[int, str] | Unseen) -> str:
+    return found[1] if not isinstance(found, Unseen) and found[0] == 200 else ""
+
+
+def _shown(chain: str, bundle: bytes, now: datetime) -> certificate.Shown:
+    trouble = distrust(chain.encode(), bundle, name=service.DNS_NAME, now=now)
+    return certificate.Shown(0.0 if trouble else public(chain.encode()).expires, trouble)
 
 
 def _decoded(what: str, shape: type[Shape], answer: Answer) -> Shape | Unseen:

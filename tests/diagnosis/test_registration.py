@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
+from webhook.core.bundle import BY_URL
 from webhook.core.registered import Live, decoded
 from webhook.core.registration import Reached, registration
 from webhook.diagnosis.finding import Check, Level, Unseen
-from webhook.diagnosis.registration import BY_URL, judge, judge_namespaces
+from webhook.diagnosis.registration import judge, judge_namespaces
 from webhook.diagnosis.shapes import Metadata, Namespace
 
 AUTHORITY = b"-----BEGIN CERTIFICATE-----"

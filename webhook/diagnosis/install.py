@@ -20,10 +20,12 @@ _OPS_NAMES: Final = ("ops", "metrics", "health")
 
 
 class Told(msgspec.Struct, frozen=True):
-    """What a Pod of ours says of itself: its metrics, and the checks of /readyz that are not well."""
+    """What a Pod of ours says of itself: its metrics, the checks of /readyz that are not well, and the chain (PEM) that it
+    shows."""
 
     metrics: str = ""
     not_ready: tuple[str, ...] = ()
+    chain: str = ""
 
     @property
     def version(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
+from webhook.core.bundle import BY_URL
 from webhook.core.registered import Home, Live, Trouble, Webhook
 from webhook.core.registered import judge as judged
 from webhook.core.registration import INSTALLED_IN, NAME, NAMESPACE_LABEL, NEVER
@@ -10,7 +11,6 @@ from webhook.core.rules import RuleSet
 from webhook.diagnosis.finding import Check, Finding, Level, Unseen, doubtful, few, fine, unseen, wrong
 from webhook.diagnosis.shapes import Namespace
 
-BY_URL: Final = "moorage.dev/registered-by-url"
 LOOKED: Final = f"mutatingwebhookconfiguration {NAME}"
 HOME: Final = Home(INSTALLED_IN)
 APPLY: Final = "apply deploy/install.yaml, or what `moorage config registration` prints"

@@ -129,7 +129,7 @@ def test_a_healthy_install_has_no_line_but_ok(served: Served) -> None:
     assert [one for one in told.findings if one.level != "ok"] == []
     assert told.code == 0
     checks = {one.check for one in told.findings}
-    assert {"version", "answers", "registries", "localhost", "agents", "adopt"} <= checks
+    assert {"version", "certificate", "answers", "registries", "localhost", "agents", "adopt"} <= checks
     assert [one.found for one in told.of("answers")] == ["Moorage was asked and answered"]
 
 
@@ -156,6 +156,8 @@ def test_a_foreign_authority_is_told_by_what_the_api_server_does(served: Served,
         assert told.code == 3
         (line,) = told.of("answers")
         assert line.found == "it was admitted without Moorage (failurePolicy Ignore)"
+        (line,) = told.of("certificate")
+        assert (line.level, "no authority in the bundle that is valid has signed it" in line.found) == ("error", True)
     finally:
         served.trust(authority)
     until("it is well again", lambda: served.examined().code == 0)
