@@ -12,7 +12,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 # What only builds goes again, and pip with it; then the command must still start.
 RUN /opt/moorage/bin/pip install --no-cache-dir --no-deps --no-build-isolation . \
- && /opt/moorage/bin/pip uninstall --yes editables hatchling pathspec pluggy tomlkit trove-classifiers \
+ && /opt/moorage/bin/pip uninstall --yes editables hatchling packaging pathspec pluggy tomlkit trove-classifiers \
  && /opt/moorage/bin/pip uninstall --yes setuptools pip \
  && /opt/moorage/bin/moorage version
 

@@ -103,8 +103,8 @@ YARDSTICKS: Final[Mapping[str, Made]] = {
 class MissingPart(RuntimeError):
     """A part that tests need has not been built."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"the part {name!r} is not built; run `make parts` (or `make test-quick` to do without parts)")
+    def __init__(self, name: str, word: str = "parts") -> None:
+        super().__init__(f"the part {name!r} is not built; run `make {word}` (or `make test-quick` to do without parts)")
         self.name = name
 
 

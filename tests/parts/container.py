@@ -67,7 +67,7 @@ def layout() -> Path:
     """
     place = _place(os.environ)
     if not place.exists():
-        raise MissingPart("container")
+        raise MissingPart("container", "container")
     return place
 
 
