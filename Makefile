@@ -21,7 +21,7 @@ test-node: parts container ## tests on a real node; left out loudly where it can
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
-	$(BIN)/python -m pytest -m "not parts and not cluster"
+	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

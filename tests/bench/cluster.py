@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 import httpx
+import msgspec
 import trustme
 
 from tests.bench.figures import Bound, Figure
@@ -29,6 +30,7 @@ from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
 from tests.support.until import until
+from webhook.access import HOST, PORT
 
 WITH, WITHOUT, LARGE, KNOWN = "with", "without", "large", "known"
 AT_ONCE: Final = 16
@@ -52,8 +54,14 @@ def cluster(_folder: Path, _rounds: object) -> list[Figure]:
         return [
             *_creations(plane, upstream, settings, folder, authority),
             *_rollout(plane, upstream, settings, folder, authority, account),
-            *_known(plane, upstream, settings, folder, authority),
+            *_known(plane, upstream, in_pod(plane, settings, account), folder, authority),
         ]
+
+
+def in_pod(plane: Running, settings: Settings, account: Account) -> Settings:
+    """The same for a process that finds its cluster as in a Pod, without the client library."""
+    host, _, port = plane.api.url.removeprefix("https://").rpartition(":")
+    return msgspec.structs.replace(settings, kubeconfig=None, mounted=account.mounted, environ={HOST: host, PORT: port})
 
 
 def _make_namespace(api: Api, name: str) -> None:
@@ -177,7 +185,7 @@ def _known(plane: Running, upstream: Upstream, settings: Settings, folder: Path,
             )
         full = webhooks[0].resident / 2**20
     return [
-        Figure("resident memory in a cluster, idle", f"{idle:.0f} MiB", idle, Bound(128), "MiB"),
+        Figure("resident memory in a Pod, idle", f"{idle:.0f} MiB", idle, Bound(128), "MiB"),
         Figure(f"with {REVISIONS} revisions known", f"{full:.0f} MiB", full, Bound(128), "MiB"),
     ]
 

@@ -3,6 +3,7 @@ the API server."""
 
 import json
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, Final
 
 import msgspec
@@ -45,17 +46,18 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Account:
-    """One service account. `kubeconfig` holds a token of it."""
+    """One service account. `kubeconfig` holds a token of it, `mounted` is the folder that a Pod of it would have."""
 
-    def __init__(self, running: Running, name: str, kubeconfig: Path, *, namespace: str = "") -> None:
+    def __init__(self, running: Running, name: str, kubeconfig: Path, mounted: Path, *, namespace: str = "") -> None:
         self.name = name
         self.kubeconfig = kubeconfig
+        self.mounted = mounted
         self._running = running
         self._namespace = namespace
 
     def within(self, namespace: str) -> "Account":
         """The same, where only what it asks about one namespace counts."""
-        return Account(self._running, self.name, self.kubeconfig, namespace=namespace)
+        return Account(self._running, self.name, self.kubeconfig, self.mounted, namespace=namespace)
 
     def lent(self, namespace: str) -> None:
         """Let it do in another namespace what it may do in its own: each test has Leases of its own."""
@@ -85,8 +87,12 @@ def shipped_account(running: Running, name: str, folder: Path) -> Account:
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"/api/v1/namespaces/{HOME}/serviceaccounts/{name}/token"
     token = api.ask("POST", path, request).body["status"]["token"]
+    (mounted := folder / f"{name}.mounted").mkdir()
+    (mounted / "token").write_text(token)
+    (mounted / "namespace").write_text(HOME)
+    copyfile(api.ca, mounted / "ca.crt")
     own = Api(api.url, api.ca, token)
     # The API server takes a moment to know new rights.
     until(f"{name} may list Pods", lambda: own.answers("/api/v1/pods?limit=1"))
     own.close()
-    return Account(running, name, own.write_kubeconfig(folder / f"{name}.kubeconfig"))
+    return Account(running, name, own.write_kubeconfig(folder / f"{name}.kubeconfig"), mounted)
