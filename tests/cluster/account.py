@@ -4,7 +4,7 @@ the API server."""
 import json
 from pathlib import Path
 from shutil import copyfile
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 

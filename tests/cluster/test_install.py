@@ -1,12 +1,14 @@
 """The shipped manifests at a real API server: it takes them to the last key, and lets the shipped accounts do no more than
 they say. Pods are not run here; `node/test_install.py` does that."""
 
+import base64
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import trustme
 
 from tests.cluster.account import ADOPTER, HOME, SERVER, shipped_account
 from tests.cluster.real.api import MERGE, Api, ApiError
@@ -29,14 +31,15 @@ def plane() -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture
-def kubectl(plane: Running, tmp_path: Path) -> Kubectl:
+@pytest.fixture(scope="module")
+def kubectl(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
     """What an administrator types; what it prints."""
+    home = tmp_path_factory.mktemp("home")
 
     def run(*words: str | Path) -> str:
         done = subprocess.run(
             [KUBECTL, "--kubeconfig", plane.kubeconfig, *words],
-            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
             capture_output=True,
             text=True,
             timeout=60,
@@ -63,12 +66,11 @@ def test_every_way_to_install_is_taken_by_a_dry_run_of_the_server(kubectl: Kubec
     kubectl("delete", "namespace", HOME)
 
 
-@pytest.fixture
-def installed(kubectl: Kubectl) -> Iterator[None]:
-    """The default install, as its README says."""
+@pytest.fixture(scope="module")
+def installed(plane: Running, kubectl: Kubectl) -> Running:
+    """The default install, as its README says; the tests of this module share it."""
     kubectl("apply", "-f", INSTALL)
-    yield
-    kubectl("delete", "--ignore-not-found", "-f", INSTALL)
+    return plane
 
 
 @pytest.mark.usefixtures("installed")
@@ -91,31 +93,13 @@ def test_an_upgrade_changes_nothing_that_the_server_or_the_user_wrote(plane: Run
 
 
 def authority() -> str:
-    import base64
-
-    import trustme
-
     return base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
 
 
-def test_uninstalling_takes_the_registration_first_and_leaves_the_pods_of_others(
-    plane: Running, kubectl: Kubectl
-) -> None:
-    overlay = DEPLOY / "overlays" / "development"
-    kubectl("apply", "-k", overlay)
-    plane.api.create({**pod("app", "registry.invalid/app:1"), "metadata": {"name": "app", "namespace": "default"}})
-    said = kubectl("delete", "--ignore-not-found", "-k", overlay).splitlines()
-    assert said[0].startswith("mutatingwebhookconfiguration.admissionregistration.k8s.io")
-    assert plane.api.find("MutatingWebhookConfiguration", "moorage") is None
-    assert plane.api.find("Namespace", HOME) is None
-    assert "deletionTimestamp" not in plane.api.get("Pod", "app", "default")["metadata"]
-    plane.api.delete("Pod", "app", "default")
-
-
 @pytest.fixture
-def adopter(plane: Running, installed: None, tmp_path: Path) -> Iterator[Api]:
+def adopter(installed: Running, tmp_path: Path) -> Iterator[Api]:
     """The API as `moorage-adopt` sees it, once the policy is in force."""
-    del installed
+    plane = installed
     with_token = Api.from_kubeconfig(shipped_account(plane, ADOPTER, tmp_path).kubeconfig)
     plane.api.create(in_default(deployment("probe", "registry.invalid/app:1")))
     until("the controller has made a revision", lambda: plane.api.objects("ReplicaSet", "default"))
@@ -136,9 +120,7 @@ def labels(value: str) -> dict[str, Any]:
 def refusal(api: Api, kind: str, prefix: str, patch: Any, content_type: str = MERGE) -> str:
     """Why the API server does not take a change of the object whose name begins so; empty where it does."""
     (name,) = (
-        one["metadata"]["name"]
-        for one in api.objects(kind, "default")
-        if one["metadata"]["name"].startswith(prefix)
+        one["metadata"]["name"] for one in api.objects(kind, "default") if one["metadata"]["name"].startswith(prefix)
     )
     try:
         api.patch(kind, name, patch, "default", content_type=content_type)
@@ -236,3 +218,18 @@ def test_reads_of_moorage_have_a_level_of_their_own(plane: Running, tmp_path: Pa
 
     until("the schema is chosen", chosen)
     own.close()
+
+
+# The last: it takes away what the others share.
+def test_uninstalling_takes_the_registration_first_and_leaves_the_pods_of_others(
+    plane: Running, kubectl: Kubectl
+) -> None:
+    overlay = DEPLOY / "overlays" / "development"
+    kubectl("apply", "-k", overlay)
+    plane.api.create({**pod("app", "registry.invalid/app:1"), "metadata": {"name": "app", "namespace": "default"}})
+    said = kubectl("delete", "--ignore-not-found", "-k", overlay).splitlines()
+    assert said[0].startswith("mutatingwebhookconfiguration.admissionregistration.k8s.io")
+    assert plane.api.find("MutatingWebhookConfiguration", "moorage") is None
+    assert plane.api.find("Namespace", HOME) is None
+    assert "deletionTimestamp" not in plane.api.get("Pod", "app", "default")["metadata"]
+    plane.api.delete("Pod", "app", "default")

@@ -11,7 +11,18 @@ import kubernetes_validate
 import pytest
 import typer.main
 
-from tests.deploy.manifests import DEPLOY, IMAGE, INSTALL, Object, container, installed, kustomization, objects, of_kind, rendered
+from tests.deploy.manifests import (
+    DEPLOY,
+    IMAGE,
+    INSTALL,
+    Object,
+    container,
+    installed,
+    kustomization,
+    objects,
+    of_kind,
+    rendered,
+)
 from webhook import __version__
 from webhook.cli.main import app
 from webhook.config import load
@@ -172,7 +183,9 @@ def test_the_options_are_those_of_this_version(build: Build, request: pytest.Fix
         assert command.make_context(word, list(known))
         if unknown is not None and known != words:
             names = {name for each in command.params for name in each.opts}
-            assert unknown not in names, f"{unknown} is known now: take it out of NOT_YET, and the word out of the README"
+            assert unknown not in names, (
+                f"{unknown} is known now: take it out of NOT_YET, and the word out of the README"
+            )
 
 
 @every_variant
@@ -202,7 +215,9 @@ FILES: Final = sorted(
 )
 
 
-@pytest.mark.parametrize("file", [one for one in FILES if one != INSTALL], ids=lambda path: str(path.relative_to(DEPLOY)))
+@pytest.mark.parametrize(
+    "file", [one for one in FILES if one != INSTALL], ids=lambda path: str(path.relative_to(DEPLOY))
+)
 def test_each_right_has_its_reason_on_the_line_before(file: Path) -> None:
     lines = file.read_text().splitlines()
     rights = [number for number, line in enumerate(lines) if line.startswith("  - apiGroups:")]

@@ -104,7 +104,9 @@ class MissingPart(RuntimeError):
     """A part that tests need has not been built."""
 
     def __init__(self, name: str, word: str = "parts") -> None:
-        super().__init__(f"the part {name!r} is not built; run `make {word}` (or `make test-quick` to do without parts)")
+        super().__init__(
+            f"the part {name!r} is not built; run `make {word}` (or `make test-quick` to do without parts)"
+        )
         self.name = name
 
 

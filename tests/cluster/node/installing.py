@@ -148,4 +148,3 @@ def _pair(folder: Path) -> list[Object]:
             *(_add(f"/webhooks/{number}/clientConfig/service/path", "/mutate") for number in range(2)),
         ),
     ]
-

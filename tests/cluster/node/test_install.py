@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import distribution, requires
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import pytest
 from packaging.requirements import Requirement
@@ -85,7 +85,7 @@ class Creating:
         self._thread = threading.Thread(target=self._run)
         self.seen: Counter[str] = Counter()
 
-    def __enter__(self) -> "Creating":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
