@@ -5,7 +5,8 @@ import pytest
 from tests.support.api import FakeApi
 from webhook.core.registration import NotRegistered, Reached
 from webhook.kube import Answer
-from webhook.registrar import PATH, Registrar
+from webhook.registrar import Registrar
+from webhook.upkeep import PATH
 
 HERE = Reached(url="https://127.0.0.1:8443", authority=b"PEM")
 

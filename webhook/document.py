@@ -145,9 +145,23 @@ def decode(data: bytes, file: str) -> str:
     return text
 
 
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines stand as they are, which is how people write them, and so does what comes twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the library's own signature
+        return True
+
+
+def _represent(dumper: yaml.SafeDumper, text: str) -> ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _represent)
+
+
 def written(value: Any) -> str:
     """A value as YAML, keys in their order."""
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 

@@ -9,7 +9,7 @@ from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
 from webhook.core.reference import DOCKER_HUB, is_dialable, is_host
 from webhook.core.rules import Rule
-from webhook.core.targets import Target, defaults_for
+from webhook.core.targets import Target, is_loopback
 from webhook.trouble import Findings, pointer_to
 
 HUB_NAMES: Final = {"index.docker.io": DOCKER_HUB}
@@ -96,14 +96,10 @@ def _literal(rules: list[Rule], named: list[Target]) -> Iterator[str]:
                 yield host
         yield from (place.host for place in rule.upstream if not place.host.startswith("{"))
     for target in (*named, *(target for rule in rules for target in rule.targets)):
-        if not _is_loopback(target.place.host):
+        if not is_loopback(target.place.host):
             yield target.place.host
         if target.verify is not None:
             yield target.verify.at.host if target.verify.at is not None else target.place.host
-
-
-def _is_loopback(host: str) -> bool:
-    return defaults_for(host)[0] == "anonymous"
 
 
 def _tell_unreachable(
@@ -115,7 +111,7 @@ def _tell_unreachable(
             continue
         host = target.verify.at.host if target.verify.at is not None else target.place.host
         registry = registries.find(host)
-        if _is_loopback(host) and (registry is None or not registry.allow_loopback):
+        if is_loopback(host) and (registry is None or not registry.allow_loopback):
             message = f"{host} is the node's own address, which the webhook cannot ask; write verify: {{at: http://…}}"
             findings.warn(pointer_to("targets", target.name, "verify"), message)
     for number, rule in rules:

@@ -87,7 +87,7 @@ def _argument(one: Any) -> str:
 
 
 def _flags(option: Any) -> str:
-    flags = ", ".join(f"`{flag}`" for flag in sorted(option.opts, key=len))
+    flags = ", ".join(f"`{flag}`" for flag in [*sorted(option.opts, key=len), *option.secondary_opts])
     if option.is_flag:
         return flags
     choices = type(option.default) if isinstance(option.default, StrEnum) else ()

@@ -6,14 +6,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from webhook.core.bundle import BY_URL
 from webhook.core.registration import NAME, NotRegistered, Reached, registration
-from webhook.kube import Answer, named
-
-WITHIN: Final = 10.0
-FOLDER: Final = named("apis", "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
-PATH: Final = f"{FOLDER}/{NAME}"
-BY_URL: Final = "moorage.dev/registered-by-url"
-"""Marks a registration that a process on a laptop made, so that the next one may replace what a crash left behind."""
+from webhook.kube import Answer
+from webhook.upkeep import FOLDER, PATH, WITHIN
 
 
 class Api(Protocol):
@@ -47,6 +43,11 @@ class Registrar:
     def __init__(self, api: Api) -> None:
         self._api = api
         self._uid = ""
+
+    @property
+    def is_put(self) -> bool:
+        """Whether it is registered."""
+        return bool(self._uid)
 
     async def put(self, reached: Reached) -> None:
         """Register.

@@ -180,11 +180,19 @@ class Telemetry:
         self.certificate_success = Level(
             "moorage_certificate_reload_success", "1 when the certificate that was found last is the one that serves."
         )
+        self.certificates_kept = Level(
+            "moorage_certificates_kept",
+            "1 while the Secret and the registration are as they should be; from the replica that keeps them.",
+        )
         self.reload_success = Level(
             "moorage_config_reload_success", "1 when the last load of the configuration worked."
         )
         self.reload_time = Level(
             "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
+        )
+        self.registration_covers = Level(
+            "moorage_registration_covers_rules",
+            "1 while all that the rules are about reaches Moorage, by the live registration.",
         )
         self.build = Level("moorage_build_info", "1, labelled with the version that runs.", ["version"])
         self.build.set(1, (__version__,))

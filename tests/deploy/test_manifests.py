@@ -5,12 +5,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import kubernetes_validate
 import pytest
 import typer.main
 
+from tests.cluster.account import SERVER, rights
+from tests.cluster.kept import KEEPS
 from tests.deploy.manifests import (
     DEPLOY,
     IMAGE,
@@ -238,7 +240,6 @@ def test_rights_are_few() -> None:
     }
     assert found == {
         ("moorage", "patch", "mutatingwebhookconfigurations", "moorage"),
-        ("moorage", "update", "mutatingwebhookconfigurations", "moorage"),
         ("moorage-adopt", "create", "events"),
         ("moorage-adopt", "patch", "controllerrevisions"),
         ("moorage-adopt", "patch", "jobs"),
@@ -251,6 +252,21 @@ def test_rights_are_few() -> None:
         for rule in one["rules"]
         for resource in rule["resources"]
     }
+
+
+def test_the_server_may_keep_its_secret_and_its_registration_and_no_more() -> None:
+    """KEEPS is what tests of certificates take away, a verb at a time."""
+
+    def each(rules: Sequence[Any]) -> set[tuple[str, ...]]:
+        return {
+            (resource, verb, *rule.get("resourceNames", ()))
+            for rule in rules
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+
+    kept = ("secrets", "leases", "mutatingwebhookconfigurations")
+    assert {one for one in each(rights(SERVER)) if one[0] in kept} == each(KEEPS)
 
 
 def test_components_go_together() -> None:

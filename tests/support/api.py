@@ -9,9 +9,10 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+import jsonpatch
 import msgspec
 
-from webhook.kube import Answer, ListBroke
+from webhook.kube import JSON_PATCH, Answer, ListBroke
 
 
 class FakeApi:
@@ -49,9 +50,9 @@ class FakeApi:
         *,
         deadline: float,
         query: Mapping[str, str] | None = None,
-        **_more: Any,
+        content_type: str = "application/json",
     ) -> Answer:
-        """POST into a folder, PUT of a version that is still there, merge patches, DELETE."""
+        """POST into a folder, PUT of a version that is still there, merge patches and JSON patches, DELETE."""
         self.asked.append(f"{method} {path}")
         trouble = await self._trouble(deadline, path)
         if trouble is not None:
@@ -68,7 +69,10 @@ class FakeApi:
                 return Answer(409)
             del self.objects[place]
             return Answer(200, b"{}")
-        new = _merged(there, body) if method == "PATCH" else json.loads(json.dumps(body))
+        if content_type == JSON_PATCH:
+            new = body = jsonpatch.apply_patch(there, body)
+        else:
+            new = _merged(there, body) if method == "PATCH" else json.loads(json.dumps(body))
         given, uid = body["metadata"].get("resourceVersion"), body["metadata"].get("uid")
         if there is not None and uid is not None and uid != there["metadata"]["uid"]:
             return Answer(409)

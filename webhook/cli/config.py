@@ -1,11 +1,13 @@
 """`moorage config`: is it right, what does it come to, what may stand in it."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from webhook.cli import common
+from webhook.cli.registering import FailurePolicy, Wanted, document
 
 app = typer.Typer(rich_markup_mode=None, help="Check, print and describe the configuration.")
 
@@ -70,3 +72,72 @@ def show(
         common.put(common.pretty(effective(loaded)))
     else:
         common.put(shown(loaded))
+
+
+@app.command()
+def registration(
+    config: common.Config = None,
+    rule: common.Rules = None,
+    variable: common.Variables = None,
+    form: Annotated[Form, typer.Option("--output", "-o", help="How to print it.")] = Form.YAML,
+    failure_policy: Annotated[
+        FailurePolicy, typer.Option(help="What happens to objects while Moorage cannot be asked.")
+    ] = FailurePolicy.IGNORE,
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NAME", help="Where Moorage's Service is; left out itself.")
+    ] = "moorage-system",
+    service: Annotated[str, typer.Option(metavar="NAME", help="The Service.")] = "moorage",
+    url: Annotated[str, typer.Option(metavar="URL", help="A https:// URL instead of a Service.")] = "",
+    path: Annotated[str, typer.Option(metavar="PATH", help="The path of admission.")] = "/mutate",
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="FILE", help="Whom the API server shall trust, PEM.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A namespace to leave out as well. Repeatable.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A namespace to serve, and no other. Repeatable.")
+    ] = None,
+    opt_in: Annotated[
+        bool, typer.Option("--opt-in", help="Serve only namespaces with the label moorage.dev/enabled=true.")
+    ] = False,
+    conditions: Annotated[
+        bool,
+        typer.Option(
+            "--conditions/--no-conditions",
+            help="Conditions made from the hosts of rules and targets; without, all Pods come.",
+        ),
+    ] = True,
+    managed: Annotated[
+        bool,
+        typer.Option(
+            "--managed",
+            help="Let the server keep the conditions right; with --no-conditions nobody who applies this undoes that.",
+        ),
+    ] = False,
+) -> None:
+    """Print the registration at the API server.
+
+    It asks about Pods, and about revisions, whose images these rules and targets are about.
+    """
+    chosen = common.choices(config, rule, variable, "4s", None)
+    wanted = Wanted(
+        failure_policy,
+        url,
+        namespace,
+        service,
+        path,
+        ca_file,
+        tuple(exclude or ()),
+        tuple(only or ()),
+        opt_in,
+        conditions,
+        managed,
+    )
+    made = document(chosen, wanted)
+    if form is Form.JSON:
+        common.put(common.pretty(made))
+    else:
+        from webhook.document import written
+
+        common.put(written(made))

@@ -1,10 +1,12 @@
 """The registration: the MutatingWebhookConfiguration through which the API server asks Moorage, and nothing it need not ask."""
 
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+
+from webhook.core.conditions import EVERYTHING, Coverage, Kind, conditions
 
 NAME: Final = "moorage"
 INSTALLED_IN: Final = "moorage-system"
@@ -16,25 +18,33 @@ NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server writes it on every namespace."""
 AKS: Final = {"admissions.enforcer/disabled": "true"}
 """AKS would add selectors of its own, and take them away from whoever keeps this object in Git."""
+MANAGED: Final = "moorage.dev/managed"
+"""A label: where it is `true` the server keeps the conditions right."""
+OPT_IN: Final = "moorage.dev/enabled"
+"""A label of namespaces: where the registration opts in, only those with `true` are served."""
+SUFFIX: Final = ".moorage.dev"
+"""How the names of our webhooks end."""
 
 
 class Rules(msgspec.Struct, frozen=True):
     """What is asked about: operations on resources of one API group."""
 
-    name: str
     group: str
     resources: tuple[str, ...]
     operations: tuple[str, ...]
 
 
-PODS: Final = (
-    Rules("pods", "", ("pods",), ("CREATE", "UPDATE")),
-    Rules("pods", "", ("pods/ephemeralcontainers",), ("UPDATE",)),
-)
-REVISIONS: Final = (
-    Rules("revisions", "apps", ("replicasets", "controllerrevisions"), ("CREATE", "UPDATE")),
-    Rules("revisions", "batch", ("jobs",), ("CREATE", "UPDATE")),
-)
+SERVED: Final[Mapping[Kind, tuple[Rules, ...]]] = {
+    "pods": (
+        Rules("", ("pods",), ("CREATE", "UPDATE")),
+        Rules("", ("pods/ephemeralcontainers",), ("UPDATE",)),
+    ),
+    "revisions": (
+        Rules("apps", ("replicasets", "controllerrevisions"), ("CREATE", "UPDATE")),
+        Rules("batch", ("jobs",), ("CREATE", "UPDATE")),
+    ),
+}
+"""What each of our webhooks asks about."""
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -67,34 +77,43 @@ def registration(
     *,
     excluded: Iterable[str] = (INSTALLED_IN,),
     only: Iterable[str] = (),
+    opt_in: bool = False,
     failure_policy: str = "Ignore",
+    coverage: Coverage = EVERYTHING,
+    managed: bool = False,
 ) -> dict[str, Any]:
-    """The object. `excluded` are namespaces besides NEVER, `only` narrows it to some."""
-    selector = _selector(excluded, only)
+    """The object. `excluded` are namespaces besides NEVER, `only` narrows it to some, `opt_in` to those that are
+    labelled; `coverage` is what comes to us, and `managed` whether the server keeps that right."""
+    selector = _selector(excluded, only, opt_in=opt_in)
+    labels = {"app.kubernetes.io/name": NAME, **({MANAGED: "true"} if managed else {})}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
-        "metadata": {"name": NAME, "annotations": dict(AKS), "labels": {"app.kubernetes.io/name": NAME}},
-        "webhooks": [_webhook(rules, reached, selector, failure_policy) for rules in (PODS, REVISIONS)],
+        "metadata": {"name": NAME, "annotations": dict(AKS), "labels": labels},
+        "webhooks": [_webhook(kind, reached, selector, failure_policy, coverage) for kind in SERVED],
     }
 
 
-def _selector(excluded: Iterable[str], only: Iterable[str]) -> dict[str, Any]:
+def _selector(excluded: Iterable[str], only: Iterable[str], *, opt_in: bool) -> dict[str, Any]:
     names = sorted({*NEVER, *excluded})
     expressions: list[dict[str, Any]] = [{"key": NAMESPACE_LABEL, "operator": "NotIn", "values": names}]
     if wanted := sorted(only):
         expressions.append({"key": NAMESPACE_LABEL, "operator": "In", "values": wanted})
+    if opt_in:
+        expressions.append({"key": OPT_IN, "operator": "In", "values": ["true"]})
     return {"matchExpressions": expressions}
 
 
 def _webhook(
-    every: tuple[Rules, ...], reached: Reached, selector: dict[str, Any], failure_policy: str
+    kind: Kind, reached: Reached, selector: dict[str, Any], failure_policy: str, coverage: Coverage
 ) -> dict[str, Any]:
+    wanted = conditions(coverage, kind)
     return {
-        "name": f"{every[0].name}.moorage.dev",
+        "name": f"{kind}{SUFFIX}",
         "clientConfig": reached.client_config,
-        "rules": [_rule(rules) for rules in every],
+        "rules": [_rule(rules) for rules in SERVED[kind]],
         "namespaceSelector": selector,
+        **({"matchConditions": wanted} if wanted else {}),
         "failurePolicy": failure_policy,
         "timeoutSeconds": SECONDS,
         "sideEffects": "None",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import msgspec
 
@@ -15,7 +15,7 @@ PLACEHOLDERS = ("registry", "path", "repository")
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_]+)\}")
 _LOOPBACK = "localhost"
 # As /etc/hosts of the distributions has them; all names below localhost are it too (RFC 6761, section 6.3).
-_LOOPBACK_NAMES = frozenset(
+LOOPBACK_NAMES: Final = frozenset(
     {_LOOPBACK, "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
 )
 _NUMBER = re.compile(r"[0-9]{1,16}|0x[0-9a-f]{1,16}", re.ASCII)
@@ -127,7 +127,7 @@ class Target(msgspec.Struct, frozen=True):
 
 def defaults_for(host: str) -> tuple[Literal["anonymous", "node"], Literal["warn", "off"]]:
     """`pull` and `guard` of a target that says neither: a cache on the node asks no password."""
-    return ("anonymous", "warn") if _is_loopback(host) else ("node", "off")
+    return ("anonymous", "warn") if is_loopback(host) else ("node", "off")
 
 
 def find_target(targets: Iterable[Target], image: Reference) -> Target | None:
@@ -168,16 +168,16 @@ def _meant(host: str) -> tuple[str, int]:
     """What a dialler makes of a host: one name for all spellings of loopback, and the port as a number. Names know no
     case, and a port knows no leading nought."""
     name, port = _split_port(host)
-    is_loopback = _is_loopback(host)
-    usual = 80 if is_loopback else 443  # containerd speaks plain HTTP to loopback only
-    return _LOOPBACK if is_loopback else name.lower(), int(port[-_MAX_PORT_DIGITS:]) if port else usual
+    is_own = is_loopback(host)
+    usual = 80 if is_own else 443  # containerd speaks plain HTTP to loopback only
+    return _LOOPBACK if is_own else name.lower(), int(port[-_MAX_PORT_DIGITS:]) if port else usual
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether a dialler ends at the node itself: any spelling of loopback, and the unspecified address, which Linux
     takes for it."""
     name = _split_port(host)[0].lower()
-    if name in _LOOPBACK_NAMES or name.endswith(f".{_LOOPBACK}"):
+    if name in LOOPBACK_NAMES or name.endswith(f".{_LOOPBACK}"):
         return True
     number = _number(name)
     if number is not None:
