@@ -1,15 +1,11 @@
 """Moorage as it is installed: its own image, from a registry that the node reaches, and the manifests that are shipped."""
 
-import base64
 import json
-import secrets
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
-
-import trustme
 
 from tests.cluster.account import HOME
 from tests.cluster.namespace import Namespace, is_ready
@@ -90,19 +86,16 @@ def overlay(folder: Path, upstream: Upstream, configuration: str) -> Path:
     """The kustomization of whoever installs it: the image, the configuration, and what this cluster lacks."""
     folder.mkdir()
     (folder / "moorage.yaml").write_text(configuration)
-    pair = _pair(folder)
     return kustomization(
         folder,
         images=[{"name": IMAGE, "newName": f"{upstream.host}/{_REPOSITORY}", "newTag": "test"}],
         configMapGenerator=[{"name": "moorage", "namespace": HOME, "files": ["moorage.yaml"]}],
-        secretGenerator=[{"name": "moorage-certs", "namespace": HOME, "files": ["tls.crt", "tls.key", "seal.key"]}],
         generatorOptions={"disableNameSuffixHash": True},
         patches=[
             # There is no DNS here.
             _patch("Deployment", "moorage.*", _add("/spec/template/spec/hostAliases", [_ALIAS])),
             # A minute is long for a test.
             _patch("Deployment", "moorage-adopt", _add(f"{_CONTAINER}/args/-", "--interval=1s")),
-            *pair,
         ],
     )
 
@@ -117,34 +110,3 @@ def _add(path: str, value: Any, op: str = "add") -> Object:
 
 def _patch(kind: str, name: str, *operations: Object) -> Object:
     return {"target": {"kind": kind, "name": name}, "patch": json.dumps(operations)}
-
-
-def _pair(folder: Path) -> list[Object]:
-    """Until the server keeps its own: a pair in a Secret, mounted as files."""
-    authority = trustme.CA()
-    leaf = authority.issue_cert("moorage.moorage-system.svc")
-    for name, value in (
-        ("tls.crt", leaf.cert_chain_pems[0].bytes()),
-        ("tls.key", leaf.private_key_pem.bytes()),
-        ("seal.key", secrets.token_hex(32).encode()),
-    ):
-        (folder / name).write_bytes(value)
-    bundle = base64.b64encode(authority.cert_pem.bytes()).decode()
-    args, place = f"{_CONTAINER}/args", "/etc/moorage-tls"
-    return [
-        _patch(
-            "Deployment",
-            "moorage",
-            _add(f"{args}/3", f"--tls-cert={place}/tls.crt", "replace"),
-            _add(f"{args}/-", f"--tls-key={place}/tls.key"),
-            _add(f"{args}/-", f"--seal-key-file={place}/seal.key"),
-            _add(f"{_CONTAINER}/volumeMounts/-", {"name": "tls", "mountPath": place}),
-            _add("/spec/template/spec/volumes/-", {"name": "tls", "secret": {"secretName": "moorage-certs"}}),
-        ),
-        _patch(
-            "MutatingWebhookConfiguration",
-            "moorage",
-            *(_add(f"/webhooks/{number}/clientConfig/caBundle", bundle) for number in range(2)),
-            *(_add(f"/webhooks/{number}/clientConfig/service/path", "/mutate") for number in range(2)),
-        ),
-    ]
