@@ -2,6 +2,7 @@
 the API server."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import copyfile
 from typing import Final
@@ -10,7 +11,7 @@ import msgspec
 
 from tests.cluster.real.api import Api
 from tests.cluster.real.plane import Running
-from tests.deploy.manifests import installed, of_kind
+from tests.deploy.manifests import Object, installed, of_kind
 from tests.support.until import until
 
 HOME: Final = "moorage-system"
@@ -78,21 +79,46 @@ class Account:
         return [call for call in found if resource in {"", call.resource} and self._namespace in {"", call.namespace}]
 
 
+def rights(name: str) -> tuple[Object, ...]:
+    """The rules of a shipped account, wherever they hold."""
+    return tuple(rule for kind in ("ClusterRole", "Role") for rule in of_kind(installed(), kind, name)["rules"])
+
+
 def shipped_account(running: Running, name: str, folder: Path) -> Account:
     """A service account of `deploy/install.yaml`, with what that lets it do."""
-    api = running.api
     for one in installed():
         if one["kind"] in _RIGHTS:
-            api.apply(one)
+            running.api.apply(one)
+    return _with_token(running, name, folder)
+
+
+def made_account(running: Running, name: str, folder: Path, rules: Sequence[Object]) -> Account:
+    """An account of a test's own that may do these things, everywhere."""
+    api = running.api
+    api.apply(of_kind(installed(), "Namespace", HOME))
+    api.apply({"kind": "ServiceAccount", "metadata": {"name": name, "namespace": HOME}})
+    api.apply({"kind": "ClusterRole", "metadata": {"name": f"tests-{name}"}, "rules": list(rules)})
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"tests-{name}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"tests-{name}"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": HOME, "name": name}],
+    }
+    api.apply(binding)
+    return _with_token(running, name, folder)
+
+
+def _with_token(running: Running, name: str, folder: Path) -> Account:
+    api = running.api
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"/api/v1/namespaces/{HOME}/serviceaccounts/{name}/token"
     token = api.ask("POST", path, request).body["status"]["token"]
-    own = Api(api.url, api.ca, token)
-    # The API server takes a moment to know new rights.
-    until(f"{name} may list Pods", lambda: own.answers("/api/v1/pods?limit=1"))
-    own.close()
     (mounted := folder / f"{name}.mounted").mkdir()
     (mounted / "token").write_text(token)
     (mounted / "namespace").write_text(HOME)
     copyfile(api.ca, mounted / "ca.crt")
+    own = Api(api.url, api.ca, token)
+    # The API server takes a moment to know new rights.
+    until(f"{name} may list Pods", lambda: own.answers("/api/v1/pods?limit=1"))
+    own.close()
     return Account(running, name, own.write_kubeconfig(folder / f"{name}.kubeconfig"), mounted)

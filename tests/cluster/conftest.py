@@ -171,7 +171,9 @@ def webhooks(
 
 
 @pytest.fixture
-def adopters(namespace: Namespace, adopter_account: Account, evidence: Evidence) -> Iterator[Callable[..., list[Adopter]]]:
+def adopters(
+    namespace: Namespace, adopter_account: Account, evidence: Evidence
+) -> Iterator[Callable[..., list[Adopter]]]:
     """Starts `adopters(webhooks, count)`: processes that tend this namespace's pins with the webhooks' configuration."""
     with ExitStack() as running:
 

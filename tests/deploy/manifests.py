@@ -1,5 +1,6 @@
 """The manifests that are shipped, as the objects that `kubectl apply` would send."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -23,6 +24,25 @@ def rendered(folder: Path) -> str:
     done = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def kustomization(folder: Path, *components: str, base: str = "base", **more: Any) -> Path:
+    """An overlay in this folder, as a user would write it: the base, or an overlay, with components, and further keys."""
+
+    def way(*to: str) -> str:
+        # Kustomize takes no absolute paths.
+        return os.path.relpath(DEPLOY.joinpath(*to), folder.resolve())
+
+    file = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "sortOptions": {"order": "fifo"},
+        "resources": [way(base)],
+        "components": [way("components", name) for name in components],
+        **more,
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(file))
+    return folder
 
 
 def objects(text: str) -> list[Object]:
