@@ -15,6 +15,7 @@ from tests.support.until import until
 from webhook.cli.main import run
 
 HOME: Final = "moorage-system"
+_PROXY: Final = Path(__file__).parent / "real" / "settings" / "proxy.yaml"
 _CHANGED: Final = ("MutatingWebhookConfiguration", "ConfigMap", "Service", "Deployment", "ClusterRole", "Role")
 """Kinds whose objects tests break."""
 _PUT: Final = ("Namespace", "ServiceAccount", "ClusterRoleBinding", "RoleBinding", *_CHANGED)
@@ -113,6 +114,12 @@ class Install:
                 if (kind, name) in shipped or kind == "MutatingWebhookConfiguration" or name == "moorage":
                     self.remove(kind, name)
         self.put(*_CHANGED)
+
+
+def tell_proxy(api: Api) -> None:
+    """What tools that make clusters leave in them: how kube-proxy is configured."""
+    place = {"name": "kube-proxy", "namespace": "kube-system"}
+    api.apply({"kind": "ConfigMap", "metadata": place, "data": {"config.conf": _PROXY.read_text()}})
 
 
 @contextmanager

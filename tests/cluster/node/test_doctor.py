@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from tests.cluster.doctor import HOME, Install, Told, doctor
+from tests.cluster.doctor import HOME, Install, Told, doctor, tell_proxy
 from tests.cluster.node.running import plain
 from tests.cluster.process import Process
 from tests.cluster.real.node import ADDRESS
@@ -20,7 +20,6 @@ from tests.deploy.manifests import container
 from tests.support.until import until
 
 MWC: Final = "MutatingWebhookConfiguration"
-PROXY: Final = Path(__file__).parents[1] / "real" / "settings" / "proxy.yaml"
 
 
 class Served:
@@ -84,7 +83,10 @@ def served(
         server.await_ready()
         install.put()
         install.configure(config.read_text())
-        _stand_around(plane)
+        tell_proxy(plane.api)
+        lease = {"name": "moorage-adopt", "namespace": HOME}
+        plane.api.create({"kind": "Lease", "metadata": lease, "spec": {"holderIdentity": "somebody"}})
+        ending.callback(plane.api.delete, "Lease", "moorage-adopt", HOME)
         made = Served(install, config, plane.kubeconfig)
         made.trust(authority)
         until("its Pods are ready", lambda: all(_is_ready(install, name) for name in ("moorage", "moorage-adopt")))
@@ -108,16 +110,6 @@ def _as_here(manifest: dict[str, Any]) -> dict[str, Any]:
         **manifest,
         "spec": {**manifest["spec"], "replicas": 1, "template": {"metadata": template["metadata"], "spec": spec}},
     }
-
-
-def _stand_around(plane: Running) -> None:
-    """What the tools that make clusters leave in them, and the adopter."""
-    data = {"config.conf": PROXY.read_text()}
-    plane.api.create(
-        {"kind": "ConfigMap", "metadata": {"name": "kube-proxy", "namespace": "kube-system"}, "data": data}
-    )
-    lease = {"name": "moorage-adopt", "namespace": HOME}
-    plane.api.create({"kind": "Lease", "metadata": lease, "spec": {"holderIdentity": "somebody"}})
 
 
 def _is_ready(install: Install, name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 import pytest
 from packaging.requirements import Requirement
 
+from tests.cluster.doctor import doctor, tell_proxy
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.node.installing import Moorage
 from tests.cluster.node.running import placed, plain, run_by
@@ -180,6 +181,16 @@ def needed(name: str) -> set[str]:
             if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
                 asked.append(more)
     return found
+
+
+def test_doctor_finds_nothing_to_say_but_ok(plane: Running, moorage: Moorage) -> None:
+    tell_proxy(plane.api)
+    told = doctor(plane.kubeconfig, "--timeout", "30s")
+    assert [one for one in told.findings if one.level != "ok"] == []
+    assert told.code == 0
+    assert {one.check for one in told.findings} >= {"version", "certificate", "answers", "rights", "localhost", "adopt"}
+    (in_force,) = [one for one in told.of("configuration") if "in force" in one.looked]
+    assert "all Pods that say so have it" in in_force.found
 
 
 # The last: it takes away what the others share.
