@@ -36,6 +36,27 @@ class Check(StrEnum):
     ADOPT = "adopt"
 
 
+LOOKS_AT: Final[Mapping[Check, str]] = {
+    Check.CLUSTER: "the API server's version: what an older one lacks",
+    Check.INSTALL: "the Deployment `moorage`: are its Pods there and ready, and what does each say at its ops port",
+    Check.VERSION: "the version of what runs, beside this command's",
+    Check.CONFIGURATION: "the ConfigMap: can it be used, and does each Pod have it in force (by its hash)",
+    Check.REGISTRATION: "the registration: is it there, ours, as it was made, and the only one of Moorage",
+    Check.NAMESPACES: "which namespaces it takes, and whether it leaves out those that must work without Moorage",
+    Check.COVERAGE: "whether it lets through what the rules are about",
+    Check.SERVICE: "the Service, those behind it, and whether the API server's proxy gets an answer there",
+    Check.CERTIFICATE: "the certificate that each Pod shows: the Service's name in it, its end, and whether `caBundle` trusts it",
+    Check.ANSWERS: "a Pod that is created in a dry run: was Moorage asked, and did its answer arrive",
+    Check.RIGHTS: "your own rights, and each right that the service accounts use",
+    Check.REGISTRIES: "each registry of the configuration: does it answer, and take this machine's login; which ones Moorage leaves alone",
+    Check.LOCALHOST: "targets at `localhost:PORT`: who listens there, and whether kube-proxy serves it",
+    Check.AGENTS: "nodes without a ready agent: of `health.daemonSet`, else of the DaemonSet that listens there",
+    Check.NEIGHBOURS: "other webhooks that change Pods, and whether they are asked before or after",
+    Check.ADOPT: "the Deployment `moorage-adopt`, and who holds its Lease",
+}
+"""What each check looks at, for the reference page."""
+
+
 class Finding(msgspec.Struct, frozen=True):
     """`looked` is what was looked at, `found` how it is, `advice` what to do; that is empty where all is well."""
 
