@@ -179,6 +179,7 @@ class Examination:
         self._wall = wall
         self._reader = Reader(api, within * SHARE)
         self._laid_out = ExitStack()
+        self._missing = ""
 
     async def run(self) -> list[Finding]:
         """Everything that there is to say, in the order of the checks. Never raises."""
@@ -253,6 +254,8 @@ class Examination:
             for one in loaded:
                 yield one
             return
+        if self._missing:
+            yield install.judge_missing(self._missing)
         yield install.judge_problems((), loaded.warnings)
         for one in install.judge_loaded(loaded.hash, await self._heard()):
             yield one
@@ -282,8 +285,9 @@ class Examination:
         for one in judged:
             yield one
         if all(one.level == "ok" for one in judged):
+            is_told = isinstance(registered, Live) and bool(registered.ours)
             for place in places:
-                yield service.judge_echo(await self._echo(place))
+                yield service.judge_echo(await self._echo(place), is_told=is_told)
 
     async def _echo(self, place: service.Place) -> service.Echo | Unseen:
         """What the API server's proxy gets from behind the Service."""
@@ -313,8 +317,7 @@ class Examination:
         namespace = answers.choose(registered, await self._namespaces(), self._namespace)
         if not namespace:
             return
-        loaded = await self._loaded()
-        probe = answers.probe(loaded.rules if isinstance(loaded, Loaded) else None)
+        probe = answers.probe(registered)
         folder = named("api", "v1", "namespaces", namespace, "pods")
         answer = await self._reader.send(folder, probe, {"dryRun": "All"})
         pod = _decoded("", Pod, answer) if answer.is_good else Unseen("", "")
@@ -501,12 +504,11 @@ class Examination:
         return await self._reader.once("configuration", self._load)
 
     async def _load(self) -> Loaded | list[Finding]:
-        deployment = await self._deployment(NAME)
-        is_running = isinstance(deployment, Workload) and deployment.status.ready_replicas > 0
         try:
             there: Installed = await read(self._api)
         except NotInstalled as none:
-            return [install.judge_no_configuration(str(none), was_asked=none.was_asked, is_running=is_running)]
+            return [install.judge_no_configuration(str(none), was_asked=none.was_asked)]
+        self._missing = there.missing
         try:
             loaded = self._laid_out.enter_context(laid_out(there))
         except BadConfiguration as bad:

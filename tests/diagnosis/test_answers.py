@@ -3,13 +3,15 @@
 import pytest
 
 from tests.diagnosis.test_registration import live, namespace
+from webhook.core.conditions import conditions, needed
 from webhook.core.globs import Globs
+from webhook.core.reference import BadReference, parsed
 from webhook.core.registered import Live
 from webhook.core.rules import Rule, RuleSet
+from webhook.core.targets import Target
 from webhook.diagnosis.answers import choose, judge, probe
 from webhook.diagnosis.finding import Level, Unseen
 
-RULES = RuleSet([Rule("private", Globs(("registry.example.com/team/**",)))])
 SIGN = "moorage: moorage-doctor: registry.example.com/Moorage-Doctor kept as is (NotAReference)"
 CALL = 'Internal error occurred: failed calling webhook "pods.moorage.dev": failed to call webhook: Post '
 X509 = '"https://moorage.moorage-system.svc:443/mutate/0123456789abcdef?timeout=5s": tls: failed to verify certificate'
@@ -57,8 +59,14 @@ def test_where_namespaces_cannot_be_listed_the_usual_one_is_tried() -> None:
     assert choose(live(), Unseen("namespaces", "forbidden"), "") == "default"
 
 
-def test_the_pod_names_no_image_that_anybody_would_be_asked_for() -> None:
-    (container,) = probe(RULES)["spec"]["containers"]
-    assert container["image"] == "registry.example.com/Moorage-Doctor"
-    (container,) = probe(None)["spec"]["containers"]
-    assert container["image"] == "registry.invalid/Moorage-Doctor"
+def test_the_pod_names_an_image_that_is_let_through_and_that_no_registry_would_be_asked_for() -> None:
+    rules = [Rule("private", Globs(("registry.example.com/team/**",)), targets=(Target.of_host("localhost:30081"),))]
+    glob = [Rule("any", Globs(("*.example.com/**",)))]
+    for registered, host in (
+        (live(), "registry.invalid"),
+        (live(matchConditions=conditions(needed(RuleSet(rules)), "pods")), "registry.example.com"),
+        (live(matchConditions=conditions(needed(RuleSet(glob)), "pods")), "x.example.com"),
+    ):
+        (container,) = probe(registered)["spec"]["containers"]
+        assert container["image"] == f"{host}/Moorage-Doctor"
+        assert isinstance(parsed(container["image"]), BadReference)

@@ -11,6 +11,7 @@ from webhook.diagnosis.install import (
     judge_heard,
     judge_lease,
     judge_loaded,
+    judge_missing,
     judge_no_configuration,
     judge_problems,
     judge_readiness,
@@ -140,8 +141,8 @@ def test_a_configuration_is_fine_doubtful_broken_or_not_there() -> None:
     assert judge_problems((), ()).level is Level.OK
     assert judge_problems((), ("doubt", "more")).found == "doubt (and 1 more)"
     assert judge_problems(("m.yaml:1:1: wrong",), ()).found == "it cannot be used: m.yaml:1:1: wrong"
-    gone = judge_no_configuration("no configmap moorage", was_asked=True, is_running=True)
-    assert gone.level is Level.ERROR
-    assert "Pods that run keep what they have in force" in gone.found
-    unread = judge_no_configuration("configmaps is forbidden", was_asked=False, is_running=True)
+    missing = judge_missing("there is no configmap moorage in moorage-system")
+    assert (missing.level, "the example of the install is in force" in missing.found) == (Level.ERROR, True)
+    assert judge_no_configuration("no configmap moorage", was_asked=True).level is Level.ERROR
+    unread = judge_no_configuration("configmaps is forbidden", was_asked=False)
     assert (unread.level, "as somebody who may" in unread.advice) == (Level.WARNING, True)

@@ -50,3 +50,7 @@ def test_somebody_is_behind_it(
 def test_what_the_api_servers_proxy_gets(echo: Echo | Unseen, level: Level, said: str) -> None:
     line = judge_echo(echo)
     assert (line.level, said in line.found) == (level, True), line
+
+
+def test_where_no_registration_tells_the_path_another_one_than_ours_is_no_fault() -> None:
+    assert judge_echo(Echo(404), is_told=False).level is Level.OK

@@ -169,6 +169,8 @@ def _installed(reach: Reach, chosen: common.Choices, *, with_lock: bool) -> Iter
         raise Stop(Exit.USAGE if none.was_asked else Exit.UNASKED, str(none)) from None
     for one in there.unknown:
         common.say(f"warning: not known here: {one}")
+    if there.missing:
+        common.say(f"warning: {there.missing}: what the install brought along is in force")
     with ExitStack() as laid:
         try:
             loaded = laid.enter_context(

@@ -8,7 +8,7 @@ from webhook.core.annotation import IMAGES
 from webhook.core.dryrun import Verdict, verdict
 from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NEVER
-from webhook.core.rules import RuleSet
+from webhook.core.targets import LOOPBACK_NAMES
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, fine, unseen, wrong
 from webhook.diagnosis.registration import askers, takes
 from webhook.diagnosis.shapes import Namespace
@@ -38,16 +38,27 @@ def choose(registration: Live, namespaces: Sequence[Namespace] | Unseen, wanted:
     return _MAIN if _MAIN in fit else min(fit, default="")
 
 
-def probe(rules: RuleSet | None) -> dict[str, Any]:
+def probe(registration: Live) -> dict[str, Any]:
     """A Pod that is asked about, and decided on without a question to any registry."""
-    hosts = [host for rule in rules.rules for host in rule.hosts or ()] if rules is not None else []
-    image = f"{next(iter(hosts), _ANY_HOST)}/{_NOT_A_NAME}"
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"generateName": "moorage-doctor-"},
-        "spec": {"containers": [{"name": CONTAINER, "image": image}]},
+        "spec": {"containers": [{"name": CONTAINER, "image": f"{_host(registration)}/{_NOT_A_NAME}"}]},
     }
+
+
+def _host(registration: Live) -> str:
+    """One that the conditions of the registration let through."""
+    for one in askers(registration):
+        coverage = one.conditions_as("pods").coverage
+        if coverage.everything:
+            return _ANY_HOST
+        if coverage.names:
+            return min(coverage.names - LOOPBACK_NAMES, default=min(coverage.names))
+        for glob in sorted(coverage.globs):
+            return f"{glob.start}x{glob.end}"
+    return _ANY_HOST
 
 
 def judge(

@@ -201,13 +201,23 @@ def judge_problems(problems: Sequence[str], warnings: Sequence[str]) -> Finding:
     return fine(Check.CONFIGURATION, looked, "it can be used")
 
 
-def judge_no_configuration(why: str, *, was_asked: bool, is_running: bool) -> Finding:
-    """There is no configuration, or it cannot be read."""
+def judge_missing(why: str) -> Finding:
+    """There is no configuration of the operator's, and that of the install is in force."""
+    return wrong(
+        Check.CONFIGURATION,
+        f"configmap {NAME} in {INSTALLED_IN}",
+        f"{why}: the example of the install is in force, or soon will be, and changes nothing",
+        f"kubectl -n {INSTALLED_IN} create configmap {NAME} --from-file=moorage.yaml",
+    )
+
+
+def judge_no_configuration(why: str, *, was_asked: bool) -> Finding:
+    """There is no configuration at all, or it cannot be read."""
     looked = f"configmap {NAME} in {INSTALLED_IN}"
     if not was_asked:
         return unseen(Check.CONFIGURATION, Unseen(looked, why, is_forbidden="forbidden" in why))
-    kept = "; Pods that run keep what they have in force, and no other can start" if is_running else ""
-    return wrong(Check.CONFIGURATION, looked, f"{why}{kept}", "write it again: `moorage config validate` checks a file")
+    advice = f"{APPLY}, and write one: `moorage config validate` checks a file"
+    return wrong(Check.CONFIGURATION, looked, f"{why}; what has none does not start", advice)
 
 
 def _said(deployment: Workload) -> str:
