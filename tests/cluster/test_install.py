@@ -149,7 +149,7 @@ def test_the_adopter_may_write_pins_and_nothing_else(
     changed = {"metadata": {"annotations": {"pins.moorage.dev/abc.1": None, "pins.moorage.dev/abc.2": "{}"}}}
     assert refusal(adopter, kind, "app", changed) == ""
     only = "moorage-adopt may change annotations under pins.moorage.dev/"
-    for patch in (
+    patches: tuple[dict[str, Any], ...] = (
         {"metadata": {"annotations": {"pins.moorage.dev.example.com/a": "x"}}},
         {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "9"}}},
         {"metadata": {"annotations": {"moorage.dev/images": "{}"}}},
@@ -157,7 +157,8 @@ def test_the_adopter_may_write_pins_and_nothing_else(
         {"metadata": {"finalizers": ["example.com/stuck"]}},
         {"metadata": {"ownerReferences": []}} if kind != "Job" else {"spec": {"suspend": False}},
         {"revision": 99} if kind == "ControllerRevision" else {"spec": {"replicas": 5, "parallelism": 5}},
-    ):
+    )
+    for patch in patches:
         assert only in refusal(adopter, kind, "app", patch), patch
     # Others are not kept from anything.
     assert refusal(api, kind, "app", {"metadata": {"labels": {"by": "admin"}, "annotations": {"a": "b"}}}) == ""
