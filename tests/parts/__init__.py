@@ -25,7 +25,7 @@ class Module(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """Stands for what would be built."""
-        return self.version
+        return "-".join((self.version, *self.tags))
 
 
 class Source(msgspec.Struct, frozen=True):
