@@ -51,7 +51,7 @@ def kubectl(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Kubectl
     return run
 
 
-# A dozen installs, each of 28 objects.
+# A dozen installs, each of 24 objects and more.
 def test_every_way_to_install_is_taken_by_a_dry_run_of_the_server(kubectl: Kubectl, tmp_path: Path) -> None:
     """The namespace must be there for that: a dry run makes none."""
     kubectl("create", "namespace", HOME)
