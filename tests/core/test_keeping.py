@@ -63,6 +63,10 @@ class World:
         self.steps: list[str] = []
         self.successor()
 
+    @property
+    def hearers(self) -> tuple["Told | Replica", ...]:
+        return (*self.apis, *self.replicas)
+
     def successor(self) -> None:
         """Another one keeps things from now on: it remembers nothing."""
         self._seen: Any = None
@@ -123,7 +127,7 @@ class World:
         """Time passes; who is late hears of what was written, and others may."""
         for _ in range(int(seconds)):
             self.now += 1
-            for one in (*self.apis, *self.replicas):
+            for one in self.hearers:
                 if self.now - one.heard >= LATE or hurry():
                     one.hear(self)
             self.check()
@@ -131,7 +135,7 @@ class World:
     def days(self, number: int) -> None:
         for _ in range(number):
             self.now += DAY
-            for one in (*self.apis, *self.replicas):
+            for one in self.hearers:
                 one.hear(self)
             if not self.is_well(self.step()):
                 self.settle()
@@ -282,7 +286,8 @@ def test_somebody_elses_registration_is_waited_for_and_has_no_path_secret() -> N
     world.settle()
     assert world.steps == ["Begin", "Issue"]
     assert world.kept is not None
-    assert (world.kept.paths, world.kept.is_open) == ((), True)
+    assert world.kept.paths == ()
+    assert world.kept.is_open
     world.bundle = world.kept.authorities
     world.days(250)
     assert [world.kept.leaf.authority] == [world.kept.authorities[1].id] if world.kept.leaf else []
@@ -309,7 +314,8 @@ def test_a_registration_that_was_applied_anew_is_mended_at_once() -> None:
     world.step()
     assert world.steps == ["Register"]
     assert world.kept is not None
-    assert (world.bundle, world.path) == (world.kept.authorities, world.kept.paths[0])
+    assert world.bundle == world.kept.authorities
+    assert world.path == world.kept.paths[0]
 
 
 STRANGER: Final = Authority("stranger", "stranger", None, START - DAY, START + 3650 * DAY)
