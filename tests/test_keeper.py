@@ -44,7 +44,7 @@ class World:
 
     def another(self) -> Keeper:
         return Keeper(
-            self.api,  # type: ignore[arg-type]  # a stand-in
+            self.api,
             Vault(self.api, "moorage-system", "moorage-certs"),
             now=self.clock,
             wall=self.wall,
@@ -276,7 +276,7 @@ async def test_what_the_api_server_refuses_is_told_without_what_was_sent() -> No
     async def refused(method: str, path: str, body: Any, **_more: Any) -> Answer:
         return Answer(422, json.dumps({"message": f"invalid: {body}"}).encode())
 
-    world.api.send = refused  # type: ignore[method-assign, assignment]
+    world.api.send = refused  # type: ignore[method-assign]
     assert await world.keeper.round() == (
         "secret moorage-system/moorage-certs cannot be written: the API server answers 422"
     )
