@@ -21,7 +21,7 @@ test-node: parts ## tests on a real node; left out loudly where it cannot be (ro
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
-	$(BIN)/python -m pytest -m "not parts and not cluster"
+	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .
@@ -34,8 +34,8 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 	$(BIN)/python -m tests.parts floor vegeta
 	$(BIN)/python -m tests.bench --write docs/performance.md
 
-bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 4 minutes)
-	$(BIN)/python -m tests.bench --only cluster --write docs/performance.md
+bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 6 minutes)
+	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
 
 docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
 	$(BIN)/python -m webhook.reference_pages || true

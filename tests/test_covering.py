@@ -14,7 +14,7 @@ from webhook.core.registration import Reached, registration
 from webhook.core.rules import Rule, RuleSet
 from webhook.covering import Covering
 from webhook.kube import Answer
-from webhook.upkeep import PATH
+from webhook.upkeep import FOLDER, PATH, others
 
 FEW = RuleSet([PRIVATE])
 MORE = RuleSet([PRIVATE, Rule("hub", Globs(("ghcr.io/**",)))])
@@ -275,3 +275,12 @@ async def test_of_a_thousand_missing_hosts_a_line_names_some() -> None:
     await replica.look()
     (line,) = replica.lines
     assert (len(line["missing"]), line["missing"][-1]) == (21, "and 1980 more")
+
+
+async def test_other_registrations_are_found_for_whoever_may_list_them() -> None:
+    world = World()
+    for name in ("istio", "moorage-old"):
+        document = registration(Reached())
+        document["metadata"]["name"] = name
+        world.api.objects[f"{FOLDER}/{name}"] = document
+    assert [one.metadata.name for one in await others(world.api)] == ["istio", "moorage-old"]

@@ -4,7 +4,7 @@ Whoever keeps a part of it right (its conditions, its caBundle) makes the operat
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -38,6 +38,13 @@ class Api(Protocol):
         """Write."""
 
 
+class Lister(Protocol):
+    """Who lists objects: `webhook.kube.Kube`."""
+
+    def pages(self, path: str, *, deadline: float) -> AsyncIterator[list[msgspec.Raw]]:
+        """The items of a list, page by page."""
+
+
 class NotRead(RuntimeError):
     """The API server did not show the registration; says why."""
 
@@ -66,6 +73,17 @@ async def find(api: Api, path: str = PATH) -> Live | None:
         return decoded(answer.body)
     except msgspec.MsgspecError:
         raise NotRead(f"mutatingwebhookconfiguration {NAME}: the API server answers something else") from None
+
+
+async def others(api: Lister) -> list[Live]:
+    """All registrations of the cluster but ours.
+
+    Raises:
+        ListBroke: they could not be listed.
+    """
+    deadline = asyncio.get_running_loop().time() + WITHIN
+    every = [decoded(bytes(one)) async for page in api.pages(FOLDER, deadline=deadline) for one in page]
+    return [one for one in every if one.metadata.name != NAME]
 
 
 async def patch(api: Api, live: Live, operations: Sequence[Operation], path: str = PATH) -> Live:

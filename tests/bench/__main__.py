@@ -11,6 +11,7 @@ from tests.bench import cold
 from tests.bench.cluster import cluster
 from tests.bench.figures import Figure, table
 from tests.bench.machine import described
+from tests.bench.steady import steady
 from tests.bench.warm import Rounds, growth, warm
 from webhook.tls import self_signed, utc_now
 
@@ -25,13 +26,17 @@ PAGES: Final[dict[str, Callable[[Path, Rounds], list[Figure]]]] = {
     "startup": lambda folder, _: cold.startup(folder),
     "growth": growth,
     "cluster": cluster,
+    "steady": steady,
 }
+IN_CLUSTER: Final = ("cluster", "steady")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, print, and write where that is asked for. Exit 1 where a must is missed."""
     parser = argparse.ArgumentParser(prog="make bench")
-    parser.add_argument("--only", nargs="*", choices=list(PAGES), default=[name for name in PAGES if name != "cluster"])
+    parser.add_argument(
+        "--only", nargs="*", choices=list(PAGES), default=[name for name in PAGES if name not in IN_CLUSTER]
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--write", type=Path)
@@ -54,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     whole = "\n\n".join(text)
     print(whole)
     if given.write is not None:
-        _write(given.write, "bench-cluster" if given.only == ["cluster"] else "bench", whole)
+        _write(given.write, "bench-cluster" if set(given.only) <= set(IN_CLUSTER) else "bench", whole)
     return 1 if missed else 0
 
 

@@ -15,6 +15,7 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 import httpx
+import msgspec
 import trustme
 
 from tests.bench.figures import Bound, Figure
@@ -29,6 +30,7 @@ from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
 from tests.support.until import until
+from webhook.access import HOST, PORT
 
 WITH, WITHOUT, LARGE, KNOWN = "with", "without", "large", "known"
 AT_ONCE: Final = 16
@@ -46,23 +48,29 @@ def cluster(_folder: Path, _rounds: object) -> list[Figure]:
         upstream = ending.enter_context(Upstream.running(folder))
         authority = trustme.CA()
         for name in (WITH, WITHOUT, LARGE, KNOWN):
-            _make_namespace(plane.api, name)
+            make_namespace(plane.api, name)
         account = make_account(plane, WITH, folder, rules=RULES)
         settings = Settings(configuration(upstream.host), kubeconfig=account.kubeconfig, failure_policy="Fail")
         return [
             *_creations(plane, upstream, settings, folder, authority),
             *_rollout(plane, upstream, settings, folder, authority, account),
-            *_known(plane, upstream, settings, folder, authority),
+            *_known(plane, upstream, in_pod(plane, settings, account), folder, authority),
         ]
 
 
-def _make_namespace(api: Api, name: str) -> None:
+def in_pod(plane: Running, settings: Settings, account: Account) -> Settings:
+    """The same for a process that finds its cluster as in a Pod, without the client library."""
+    host, _, port = plane.api.url.removeprefix("https://").rpartition(":")
+    return msgspec.structs.replace(settings, kubeconfig=None, mounted=account.mounted, environ={HOST: host, PORT: port})
+
+
+def make_namespace(api: Api, name: str) -> None:
     api.create({"kind": "Namespace", "metadata": {"name": name}})
     until("the service account is there", lambda: api.find("ServiceAccount", "default", name))
 
 
 @contextmanager
-def _serving(
+def serving(
     count: int, plane: Running, namespace: str, settings: Settings, folder: Path, authority: trustme.CA
 ) -> Iterator[Webhooks]:
     own = folder / f"{namespace}-{count}"
@@ -88,7 +96,7 @@ def _creations(
     """How long a Pod's creation takes, in parallel, in a namespace with the webhook and in one without."""
     upstream.push("team/app", "stable")
     image = upstream.image("team/app", "stable")
-    with _serving(3, plane, WITH, settings, folder, authority):
+    with serving(3, plane, WITH, settings, folder, authority):
         _create(plane.api, WITH, image, 50)
         _create(plane.api, WITHOUT, image, 50)
         rounds = [
@@ -137,7 +145,7 @@ def _rollout(
     names = tuple(f"kwok-{number}" for number in range(3))
     with (
         playing(plane.api, plane.kubeconfig, plane.logs, *map(fake_node, names)),
-        _serving(3, plane, LARGE, settings, folder, authority),
+        serving(3, plane, LARGE, settings, folder, authority),
     ):
         upstream.forget()
         before = len(account.calls("replicasets"))
@@ -166,7 +174,7 @@ def _known(plane: Running, upstream: Upstream, settings: Settings, folder: Path,
     """Memory with 10,000 revisions that were read. Pods of 10,000 ReplicaSets are asked about, none of them stored."""
     upstream.push("team/app", "stable")
     image = upstream.image("team/app", "stable")
-    with _serving(1, plane, KNOWN, settings, folder, authority) as webhooks:
+    with serving(1, plane, KNOWN, settings, folder, authority) as webhooks:
         idle = webhooks[0].resident / 2**20
         revision = _replica_set(plane.api, image)
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -177,7 +185,7 @@ def _known(plane: Running, upstream: Upstream, settings: Settings, folder: Path,
             )
         full = webhooks[0].resident / 2**20
     return [
-        Figure("resident memory in a cluster, idle", f"{idle:.0f} MiB", idle, Bound(128), "MiB"),
+        Figure("resident memory in a Pod, idle", f"{idle:.0f} MiB", idle, Bound(128), "MiB"),
         Figure(f"with {REVISIONS} revisions known", f"{full:.0f} MiB", full, Bound(128), "MiB"),
     ]
 

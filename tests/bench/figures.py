@@ -16,7 +16,7 @@ class Bound(msgspec.Struct, frozen=True):
     def verdict(self, value: float) -> str:
         """In one word, and by how much it misses."""
         if not self._reaches(value, self.must):
-            return f"**misses** the must by {abs(value / self.must - 1):.0%}"
+            return f"**misses** the must by {abs(value / self.must - 1):.0%}" if self.must else "**misses** the must"
         if self.goal is None or self._reaches(value, self.goal):
             return "reaches the goal" if self.goal is not None else "reached"
         return f"reached; the goal by {abs(value / self.goal - 1):.0%} not"

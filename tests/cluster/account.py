@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import copyfile
 from typing import Any, Final
 
 import msgspec
@@ -48,17 +49,18 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Account:
-    """One service account. `kubeconfig` holds a token of it."""
+    """One service account. `kubeconfig` holds a token of it, `mounted` is the folder that a Pod of it would have."""
 
-    def __init__(self, running: Running, name: str, kubeconfig: Path, *, namespace: str = "") -> None:
+    def __init__(self, running: Running, name: str, kubeconfig: Path, mounted: Path, *, namespace: str = "") -> None:
         self.name = name
         self.kubeconfig = kubeconfig
+        self.mounted = mounted
         self._running = running
         self._namespace = namespace
 
     def within(self, namespace: str) -> "Account":
         """The same, where only what it asks about one namespace counts."""
-        return Account(self._running, self.name, self.kubeconfig, namespace=namespace)
+        return Account(self._running, self.name, self.kubeconfig, self.mounted, namespace=namespace)
 
     def calls(self, resource: str = "") -> list[Call]:
         """What it asked for, in order; of one resource, when that is named."""
@@ -91,7 +93,12 @@ def make_account(running: Running, name: str, folder: Path, *, rules: Sequence[M
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"/api/v1/namespaces/{HOME}/serviceaccounts/{name}/token"
     token = api.ask("POST", path, request).body["status"]["token"]
-    return Account(running, name, Api(api.url, api.ca, token).write_kubeconfig(folder / f"{name}.kubeconfig"))
+    (mounted := folder / f"{name}.mounted").mkdir()
+    (mounted / "token").write_text(token)
+    (mounted / "namespace").write_text(HOME)
+    copyfile(api.ca, mounted / "ca.crt")
+    kubeconfig = Api(api.url, api.ca, token).write_kubeconfig(folder / f"{name}.kubeconfig")
+    return Account(running, name, kubeconfig, mounted)
 
 
 def _make_home(api: Api) -> None:

@@ -15,8 +15,17 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.cluster.real.processes import StartFailed, ending_with_us
+from webhook.access import SERVICE_ACCOUNT
 
 _COUNTED: Final = frozenset({"counter", "histogram"})
+_AS_IN_A_POD: Final = f"""
+set -e
+mount -t tmpfs tmpfs /run
+mkdir -p {SERVICE_ACCOUNT}
+cp "$1"/* {SERVICE_ACCOUNT}
+shift
+exec "$@"
+"""
 SCRIPTS: Final = Path(sys.executable).parent
 
 
@@ -29,14 +38,24 @@ def ran(*words: str | Path) -> str:
 
 class Process:
     """One process; ports, log and options stay the same over restarts. It prints a line when it is ready, and its metrics
-    are at a port of this machine."""
+    are at a port of this machine. `mounted` is the service account's folder of a process that finds its cluster as in a
+    Pod."""
 
     def __init__(
-        self, name: str, log: Path, command: Sequence[str | Path], ops: int, environ: Mapping[str, str] | None = None
+        self,
+        name: str,
+        log: Path,
+        command: Sequence[str | Path],
+        ops: int,
+        environ: Mapping[str, str] | None = None,
+        *,
+        mounted: Path | None = None,
     ) -> None:
         self.name = name
         self.log = log
-        self._command = (SCRIPTS / "moorage", *command)
+        self._command = (*ending_with_us(SCRIPTS / "moorage"), *command)
+        if mounted is not None:
+            self._command = ("unshare", "-rm", "sh", "-c", _AS_IN_A_POD, "sh", mounted, *self._command)
         self._ops = ops
         self._environ = {**os.environ, **(environ or {})}
         self._process: subprocess.Popen[str] | None = None
@@ -45,11 +64,10 @@ class Process:
 
     def start(self) -> None:
         """Start it; `await_ready` waits until it serves."""
-        command = ending_with_us(*self._command)
         self._counted = []
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command,
+                self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -61,6 +61,7 @@ def test_it_registers_itself_and_removes_that_at_exit(
         "the API server asks it",
         lambda: images_of(namespace.create(pod("probe", image), dry_run=True).body) == placed(digest),
     )
+    until("it covers the rules", lambda: process.metric("moorage_registration_covers_rules") == 1)
     assert process.terminate() == 0
     assert registration(plane.api) is None
     until(

@@ -19,10 +19,12 @@ _RELOADED: Final = "moorage_config_reload_success_timestamp_seconds"
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """How processes are started, and how they are registered; `kubeconfig` is what they see of the cluster."""
+    """How processes are started, and how they are registered; `kubeconfig` is what they see of the cluster, or
+    `mounted`, the folder of a service account, with `environ` as the kubelet sets it."""
 
     configuration: str
-    kubeconfig: Path
+    kubeconfig: Path | None
+    mounted: Path | None = None
     drain: str = "1s"
     seal_keys: Sequence[str] = (SEAL_KEY,)
     flags: Sequence[str] = ()
@@ -49,11 +51,13 @@ class Webhook(Process):
             *("--listen", f"127.0.0.1:{admission}", "--ops-listen", f"127.0.0.1:{ops}"),
             *("--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"),
             *("--seal-key-file", folder / "seal.keys", "--drain", settings.drain),
-            *("--kubeconfig", settings.kubeconfig),
+            *(("--kubeconfig", settings.kubeconfig) if settings.kubeconfig is not None else ()),
             *settings.flags,
         )
         # Not beside the configuration: whatever is written there makes it look whether that has changed.
-        super().__init__(name, folder / "logs" / f"{name}.log", command, ops, settings.environ)
+        super().__init__(
+            name, folder / "logs" / f"{name}.log", command, ops, settings.environ, mounted=settings.mounted
+        )
 
     def reload(self) -> None:
         """Let it read its files again; returns when it has."""

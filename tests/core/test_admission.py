@@ -245,6 +245,17 @@ def test_an_upstream_that_fell_silent_in_between_refuses_nothing_that_we_wrote_o
     assert second["auditAnnotations"] == first["auditAnnotations"]
 
 
+def test_what_was_moved_goes_back_when_its_target_fell_ill_in_between() -> None:
+    gated = msgspec.structs.replace(PRIVATE, targets=(msgspec.structs.replace(KRAKEN, gated=True),))
+    written = [f"registry.example.com/team/app@{E}", TAG]
+    document = pod(*written)
+    first = patched(document, answer(review(document), gated))
+    assert [one["image"] for one in first["spec"]["containers"]] == [f"localhost:30081/team/app@{E}", CACHED]
+    ill = Failed(Reason.TARGET_UNHEALTHY, "kraken", "2 of 3 agents are ready")
+    second = patched(first, answer(review(first), gated, at=NOON + 900, standing=ill))
+    assert [one["image"] for one in second["spec"]["containers"]] == [written[0], f"registry.example.com/team/app@{D}"]
+
+
 def test_a_dry_run_gets_the_same_answer() -> None:
     document = pod(TAG)
     dry = json.loads(review(document))

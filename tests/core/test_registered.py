@@ -56,6 +56,12 @@ def condition(webhook: dict[str, Any], old: str, new: str) -> None:
         one["expression"] = one["expression"].replace(old, new)
 
 
+def condition_names(document: dict[str, Any], old: str, new: str) -> None:
+    for webhook in document["webhooks"]:
+        for one in webhook["matchConditions"]:
+            one["name"] = one["name"].replace(old, new)
+
+
 GAPS: list[tuple[Change, list[str]]] = [
     (lambda document: document.update(webhooks=[]), ["mutatingwebhookconfiguration moorage holds no webhook of Moorage"]),
     (
@@ -144,7 +150,10 @@ WARNINGS: list[tuple[Change, list[str]]] = [
     ),
     (
         lambda document: document["webhooks"][1].update(failurePolicy="Fail"),
-        ["webhook revisions.moorage.dev: failurePolicy Fail everywhere: while Moorage is down no Pod starts"],
+        [
+            "webhook moorage: failurePolicy is not the same for all: Fail and Ignore",
+            "webhook revisions.moorage.dev: failurePolicy Fail everywhere: while Moorage is down no Pod starts",
+        ],
     ),
     (
         lambda document: document["metadata"].update(
@@ -212,5 +221,8 @@ def test_mending_changes_our_conditions_and_leaves_those_of_others() -> None:
     assert [one["path"] for one in operations] == ["/webhooks/0/matchConditions", "/webhooks/1/matchConditions"]
     assert operations[0]["value"][-1] == other
     assert mended(live(), needed(RULES)) == []
+    older = live(lambda document: condition_names(document, "-v1", "-v0"), coverage=needed(RULES))
+    assert {one.trouble for one in judge(older, RULES, HOME)} == {Trouble.EDITED_CONDITION}
+    assert [[one["name"][-2:] for one in each["value"]] for each in mended(older, needed(RULES))] == [["v1", "v1"]] * 2
     all_of_them = {"name": "moorage.dev/images-v1", "expression": "true"}
     assert [one["value"] for one in mended(narrow, EVERYTHING)] == [[all_of_them, other], [all_of_them]]

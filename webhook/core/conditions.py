@@ -27,10 +27,12 @@ Condition = Mapping[str, str]
 """An entry of matchConditions: name and expression."""
 
 PREFIX: Final = "moorage.dev/"
-HOSTS: Final = f"{PREFIX}images-v1"
-CHANGES: Final = f"{PREFIX}changes-v1"
-"""Names of our conditions. An expression that is made otherwise gets the next number, so that replicas of two versions
-can tell what is not theirs to judge."""
+VERSION: Final = 1
+"""An expression that is made otherwise gets the next number, so that of replicas of two versions the older one lets be
+what the newer has made."""
+HOSTS: Final = f"{PREFIX}images-v{VERSION}"
+CHANGES: Final = f"{PREFIX}changes-v{VERSION}"
+"""Names of our conditions."""
 
 MAX_TEXT: Final = 64_000
 """Characters of an expression. cel-go refuses 100,000, and `kubectl apply` keeps both webhooks' in an annotation, of which
@@ -298,8 +300,8 @@ def _quoted(texts: Iterable[str]) -> str:
 
 
 class Read(msgspec.Struct, frozen=True):
-    """What conditions come to. `is_made` says whether one of ours for hosts is there, `edited` are those that bear our name and not our text, `newer` those of another version
-    of Moorage, `others` those that somebody else added; the coverage is what the rest lets through."""
+    """What conditions come to. `is_made` says whether one of ours for hosts is there; `edited` bear our name and not our
+    text, `newer` are of a newer Moorage, `others` somebody else's; the coverage is what the rest lets through."""
 
     coverage: Coverage
     is_made: bool = False
@@ -311,7 +313,9 @@ class Read(msgspec.Struct, frozen=True):
 def read(found: Iterable[Condition], kind: Kind) -> Read:
     """What the conditions of a webhook let through, from their expressions. Blanks and line breaks do not matter."""
     coverage, is_made = EVERYTHING, False
-    edited, newer, others = [], [], []
+    edited: list[str] = []
+    newer: list[str] = []
+    others: list[str] = []
     for condition in found:
         name, expression = condition["name"], condition["expression"]
         if name == HOSTS:
@@ -320,13 +324,20 @@ def read(found: Iterable[Condition], kind: Kind) -> Read:
             edited += [name] if hosts is None else []
         elif name == CHANGES:
             edited += [name] if _bare(expression) != _bare(_CHANGES[kind]) else []
-        elif name.startswith(PREFIX):
-            newer.append(name)
+        elif is_kept(name):
+            (newer if name.startswith(PREFIX) else others).append(name)
         else:
-            others.append(name)
+            edited.append(name)
     return Read(coverage, is_made, tuple(edited), tuple(newer), tuple(others))
 
 
+def is_kept(name: str) -> bool:
+    """Whether a condition of this name is not ours to change: somebody else's, or a newer Moorage's."""
+    found = _OURS.fullmatch(name)
+    return found is None or int(found[1]) > VERSION
+
+
+_OURS: Final = re.compile(rf"{PREFIX}(?:images|changes)-v([0-9]{{1,6}})")
 _NAMES: Final = re.compile(r"hostin\[((?:'[^']*',?)*)\]")
 _GLOBS: Final = re.compile(r"\[((?:\['[^']*','[^']*'\],?)+)\]\.exists\(ends")
 _TEXT: Final = re.compile(r"'([^']*)'")

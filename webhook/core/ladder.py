@@ -203,7 +203,10 @@ def _stay(
     is_stale = found is not None and found.source is Source.STALE
     reason = _reason(found) if is_stale or passed_over is None else passed_over
     if found is None or found.source is Source.GIVEN:
-        return _decide(step, Action.UNCHANGED, reason, found, notes)
+        # What we moved in the round before goes back to what its author wrote.
+        return _decide(
+            step, Action.UNCHANGED, reason, found, notes, to=step.slot.text if step.prior is not None else ""
+        )
     return _decide(step, Action.PINNED, reason, found, notes, to=str(image))
 
 

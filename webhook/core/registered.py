@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from webhook.core.conditions import CHANGES, HOSTS, Coverage, Kind, Read, conditions, needed, read
+from webhook.core.conditions import Coverage, Kind, Read, conditions, is_kept, needed, read
 from webhook.core.registration import MANAGED, NAME, NAMESPACE_LABEL, NEVER, SERVED, SUFFIX
 from webhook.core.rules import Requirement, RuleSet
 
@@ -210,7 +210,7 @@ MEANING: Final[Mapping[Trouble, str]] = {
     Trouble.MISSING_HOST: "webhook {webhook} does not see images of {what}",
     Trouble.MISSING_NAMESPACE: "webhook {webhook} does not see namespace {what}, which a rule names",
     Trouble.EDITED_CONDITION: "webhook {webhook}: condition {what} is not as Moorage makes it: nobody knows what it hides",
-    Trouble.NEWER_CONDITION: "webhook {webhook}: condition {what} was made by another version of Moorage",
+    Trouble.NEWER_CONDITION: "webhook {webhook}: condition {what} was made by a newer Moorage",
     Trouble.OTHER_CONDITION: "webhook {webhook}: condition {what} is not Moorage's own and may hide Pods",
     Trouble.OBJECT_SELECTOR: "webhook {webhook}: objectSelector hides what does not bear {what}",
     Trouble.NAMESPACE_SELECTOR: "webhook {webhook} sees only namespaces that bear {what}",
@@ -312,6 +312,9 @@ def _of_object(live: Live | None, rules: RuleSet, home: Home, need: Coverage) ->
         yield Finding(Trouble.NOT_OURS, NAME)
         return
     yield from _missing(ours, rules, need)
+    policies = {one.failure_policy for one in ours}
+    if len(policies) > 1:
+        yield Finding(Trouble.SETTING, f"failurePolicy is not the same for all: {' and '.join(sorted(policies))}", NAME)
     for webhook in ours:
         yield from _of_webhook(webhook, home)
     if live.is_managed:
@@ -433,15 +436,15 @@ def precondition(live: Live) -> Operation:
 
 
 def mended(live: Live, wanted: Coverage) -> list[Operation]:
-    """What gives our webhooks these conditions; empty where they have them. Conditions of others stay, and so does what
-    another version of Moorage has made."""
+    """What gives our webhooks these conditions; empty where they have them. Conditions of others stay, and so does what a
+    newer Moorage has made."""
     operations: list[Operation] = []
     for number, webhook in live.ours:
         for kind in SERVED:
             if webhook.name != f"{kind}{SUFFIX}":
                 continue
             before = list(webhook.match_conditions or ())
-            kept = [one for one in before if one.name not in {CHANGES, HOSTS}]
+            kept = [one for one in before if is_kept(one.name)]
             after = [Condition(**one) for one in conditions(wanted, kind, explicit=True)] + kept
             if after != before:
                 path = f"/webhooks/{number}/matchConditions"

@@ -34,7 +34,9 @@ def test_the_things_to_try_tell_the_story_of_one_digest_per_rollout(
     assert '"reason":"TagMoved"' in undone
     assert [line for line in lost.splitlines() if "is back" in line] == [f"webhook-{one} is back" for one in range(3)]
     assert _RUN.findall(lost) == [old] * 6
-    assert f"localhost:30081/team/app@{new}" in why
+    assert re.findall(r"^Deployment/app .*  localhost:30081/team/app@(\S+)$", why, re.MULTILINE) == [old] * 2
+    assert re.search(rf"^pin: +{old}", why, re.MULTILINE)
+    assert re.search(rf"^tag now: +{new}$", why, re.MULTILINE)
 
 
 def run(thing: Thing, environ: dict[str, str], folder: Path) -> str:

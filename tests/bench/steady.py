@@ -1,0 +1,139 @@
+"""Calls lost while processes are restarted one after the other, and while one is killed, under a steady load."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+import msgspec
+import trustme
+
+from tests.bench.cluster import make_namespace, serving
+from tests.bench.figures import Bound, Figure
+from tests.cluster.account import RULES, make_account
+from tests.cluster.configuration import CACHE, configuration
+from tests.cluster.namespace import images_of
+from tests.cluster.real.api import Api, ApiError
+from tests.cluster.real.plane import Running, control_plane
+from tests.cluster.upstream import Upstream
+from tests.cluster.webhook import Settings
+from tests.cluster.workloads import pod
+
+RESTARTED, KILLED = "restarted", "killed"
+RATE: Final = 50
+"""Pods a second."""
+RESTARTS: Final = 20
+KILLS: Final = 5
+FAILED_OPEN: Final = "apiserver_admission_webhook_fail_open_count"
+
+
+class Seen(msgspec.Struct):
+    """What became of all creations: refused or lost, and admitted as they were."""
+
+    created: int = 0
+    failed: int = 0
+    unpinned: int = 0
+
+
+def steady(_folder: Path, _rounds: object) -> list[Figure]:
+    """All figures, in one control plane."""
+    with ExitStack() as ending, tempfile.TemporaryDirectory(prefix="moorage-bench-") as place:
+        folder = Path(place)
+        plane = ending.enter_context(control_plane())
+        upstream = ending.enter_context(Upstream.running(folder))
+        upstream.push("team/app", "stable")
+        authority = trustme.CA()
+        for name in (RESTARTED, KILLED):
+            make_namespace(plane.api, name)
+        account = make_account(plane, RESTARTED, folder, rules=RULES)
+        settings = Settings(configuration(upstream.host), account.kubeconfig)
+        image = upstream.image("team/app", "stable")
+        return [
+            _restarted(plane, image, settings, folder, authority),
+            *_killed(plane, image, msgspec.structs.replace(settings, failure_policy="Ignore"), folder, authority),
+        ]
+
+
+def _restarted(plane: Running, image: str, settings: Settings, folder: Path, authority: trustme.CA) -> Figure:
+    with serving(3, plane, RESTARTED, settings, folder, authority) as webhooks, _load(plane, RESTARTED, image) as seen:
+        codes = [webhooks.restart(one) for _ in range(RESTARTS) for one in webhooks]
+    assert set(codes) == {0}, codes
+    assert seen.unpinned == 0, seen
+    return Figure(
+        f"{RESTARTS} rolling restarts of 3 processes, failurePolicy Fail, {RATE} Pods/s: calls that failed",
+        f"{seen.failed} of {seen.created}",
+        seen.failed,
+        Bound(0),
+        "calls",
+    )
+
+
+def _killed(plane: Running, image: str, settings: Settings, folder: Path, authority: trustme.CA) -> Iterator[Figure]:
+    with serving(3, plane, KILLED, settings, folder, authority) as webhooks:
+        before = _failed_open(plane.api)
+        with _load(plane, KILLED, image) as seen:
+            for number in range(KILLS):
+                one = webhooks[number % 3]
+                one.kill()
+                webhooks.await_down(one)
+                webhooks.start(one)
+    yield Figure(
+        f"{KILLS} times one of 3 killed, failurePolicy Ignore, {RATE} Pods/s: Pods that were not created",
+        f"{seen.failed} of {seen.created}",
+        seen.failed,
+        Bound(0),
+        "Pods",
+    )
+    counted = _failed_open(plane.api) - before
+    yield Figure(
+        "the same: Pods admitted unpinned, less those that the API server counts as failed open",
+        f"{seen.unpinned} unpinned, {counted:.0f} counted",
+        abs(seen.unpinned - counted),
+        Bound(0),
+        "Pods",
+    )
+
+
+@contextmanager
+def _load(plane: Running, namespace: str, image: str) -> Iterator[Seen]:
+    """Dry runs of creations at a set rate, whatever becomes of the ones before, for as long as the block lasts."""
+    seen, finished = Seen(), threading.Event()
+    counting = threading.Lock()
+    made = pod("app", image)
+    made["metadata"]["namespace"] = namespace
+
+    def one() -> None:
+        try:
+            images = images_of(plane.api.create(made, dry_run=True).body)
+        except (ApiError, httpx.HTTPError):
+            images = None
+        with counting:
+            seen.created += 1
+            seen.failed += images is None
+            seen.unpinned += images is not None and not images[0].startswith(f"{CACHE}/")
+
+    def on_and_on() -> list[Future[None]]:
+        started = time.monotonic()
+        begun: list[Future[None]] = []
+        while not finished.wait(max(0.0, started + len(begun) / RATE - time.monotonic())):
+            begun.append(calling.submit(one))
+        return begun
+
+    with ThreadPoolExecutor(RATE) as calling, ThreadPoolExecutor(1) as beside:
+        caller = beside.submit(on_and_on)
+        try:
+            yield seen
+        finally:
+            finished.set()
+        for future in caller.result():
+            future.result()
+
+
+def _failed_open(api: Api) -> float:
+    lines = str(api.ask("GET", "/metrics").body).splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(f"{FAILED_OPEN}{{"))
