@@ -101,7 +101,7 @@ class Tending:
         trouble = self._reload()
         if self._is_waiting:
             # Pins that nobody else believes would only have to be written again.
-            return f"{self._options.seal_key_file} is not there yet: nothing is written before"
+            return trouble or f"{self._options.seal_key_file} is not there yet: nothing is written before"
         try:
             living = await survey(self._kube, self._options.namespace)
         except ListBroke as broke:

@@ -13,6 +13,7 @@ from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.kept import KEEPS, SECRET, Install, Load, install
 from tests.cluster.namespace import Namespace
+from tests.cluster.process import ran
 from tests.cluster.real.api import ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.workloads import pod
@@ -60,7 +61,7 @@ def test_leaf_and_authority_are_changed_under_load_and_no_call_fails(installed: 
     until("Pods are admitted", lambda: is_served(namespace))
     with Load(namespace.api, namespace.name).running() as load:
         before = made.entry("tls.crt")
-        made.annotate(rotate="leaf")
+        ran("certs", "rotate", "leaf", "--kubeconfig", namespace.kubeconfig)
         until(
             "another leaf is served",
             lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")} != {before},
@@ -73,13 +74,15 @@ def test_leaf_and_authority_are_changed_under_load_and_no_call_fails(installed: 
         until("every replica serves it", lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")})
         until("callers are sent elsewhere", lambda: made.paths() != path)
         assert certificates(made.bundles()[0])[1] == old
-        made.annotate(rotate="drop")
+        ran("certs", "rotate", "drop", "--kubeconfig", namespace.kubeconfig)
         until("the old one is gone", lambda: made.authorities() == 1 and len(made.entry("path.secret").split()) == 1)
         assert made.bundles()[0] != old
         seen = load.count
         until("calls go on", lambda: load.count > seen + 50)
     assert load.failed == []
     assert load.count > 200
+    assert "error" not in ran("certs", "check", "--kubeconfig", namespace.kubeconfig)
+    assert "next" in ran("certs", "show", "--kubeconfig", namespace.kubeconfig)
     assert "PRIVATE" not in "".join(one.log.read_text() for one in made.replicas)
 
 
