@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from webhook.core.keeping import WISHES, Authority, Kept, Leaf
+from webhook.core.keeping import LEAF_LIFE, WISHES, Authority, Begin, Kept, Leaf, begun, issued
 from webhook.core.paths import BadPath, path_secrets
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
@@ -181,7 +181,7 @@ def new_authority(now: datetime) -> Authority:
     return _authority(made, Secret(key_text(key).decode()))
 
 
-def new_leaf(authority: Authority, names: Iterable[str], now: datetime) -> Leaf:
+def new_leaf(authority: Authority, names: Iterable[str], now: datetime, *, life: float = LEAF_LIFE) -> Leaf:
     """A certificate for these names.
 
     Raises:
@@ -191,8 +191,14 @@ def new_leaf(authority: Authority, names: Iterable[str], now: datetime) -> Leaf:
     if signer_key is None:
         raise BadCertificate("the key of the authority is not known")
     signer = x509.load_pem_x509_certificate(authority.certificate.encode())
-    certificate, key = pair_by(signer, signer_key, names, now=now)
+    certificate, key = pair_by(signer, signer_key, names, now=now, life=life)
     return _leaf_of(joined(certificate, key), authority.id)
+
+
+def made(names: Iterable[str], now: datetime, *, life: float = LEAF_LIFE) -> Kept:
+    """All of it, made anew: a certificate for these names lives so many seconds."""
+    first = begun(None, Begin(()), authority=new_authority(now), seal=new_secret(), path=new_secret())
+    return issued(first, new_leaf(first.authorities[0], names, now, life=life), now=now.timestamp())
 
 
 def new_secret() -> Secret:

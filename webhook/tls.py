@@ -173,14 +173,19 @@ def authority_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, now: da
 
 
 def pair_by(
-    signer: x509.Certificate, signer_key: ec.EllipticCurvePrivateKey, names: Iterable[str], *, now: datetime
+    signer: x509.Certificate,
+    signer_key: ec.EllipticCurvePrivateKey,
+    names: Iterable[str],
+    *,
+    now: datetime,
+    life: float = LEAF_LIFE,
 ) -> tuple[bytes, bytes]:
-    """A certificate for these names that an authority has signed, and its key, both PEM; it ends with the authority at the
-    latest."""
+    """A certificate for these names that an authority has signed, and its key, both PEM; it lives so many seconds, and ends
+    with the authority at the latest."""
     every = tuple(dict.fromkeys(names))
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, every[0][:64])])
-    ends = min(now + timedelta(seconds=LEAF_LIFE), signer.not_valid_after_utc)
+    ends = min(now + timedelta(seconds=life), signer.not_valid_after_utc)
     leaf = (
         _certificate(subject, signer.subject, key.public_key(), now, ends)
         .add_extension(x509.SubjectAlternativeName([_name(text) for text in every]), critical=False)

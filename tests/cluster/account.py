@@ -2,10 +2,10 @@
 the API server."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfile
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -92,7 +92,7 @@ def shipped_account(running: Running, name: str, folder: Path) -> Account:
     return _with_token(running, name, folder)
 
 
-def made_account(running: Running, name: str, folder: Path, rules: Sequence[Object]) -> Account:
+def made_account(running: Running, name: str, folder: Path, rules: Sequence[Mapping[str, Any]]) -> Account:
     """An account of a test's own that may do these things, everywhere."""
     api = running.api
     api.apply(of_kind(installed(), "Namespace", HOME))

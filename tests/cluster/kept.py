@@ -168,18 +168,26 @@ def install(
     with ExitStack() as ending:
         for one in replicas:
             ending.callback(one.end)
-        backends = {one.name: one.backend for one in replicas}
-        balancer = ending.enter_context(Balancer.running(folder / "logs", backends, folder / "unused.pem"))
-        port = balancer.port("connections", count)
-        _serve(api, port)
-        ending.callback(api.delete, "Service", NAME, HOME)
         ending.callback(api.delete, "Secret", SECRET, HOME)
         ending.callback(api.delete, "Lease", SECRET, HOME)
-        api.create(_registration(port, only))
-        ending.callback(api.delete, KIND, NAME)
+        if without is not None:
+            # They may never be ready, which the balancer would wait for.
+            _register(api, 443, only, ending)
         for one in replicas:
             one.start()
+        if without is None:
+            backends = {one.name: one.backend for one in replicas}
+            balancer = ending.enter_context(Balancer.running(folder / "logs", backends, folder / "unused.pem"))
+            port = balancer.port("connections", count)
+            _serve(api, port)
+            ending.callback(api.delete, "Service", NAME, HOME)
+            _register(api, port, only, ending)
         yield Install(api, replicas)
+
+
+def _register(api: Api, port: int, only: str, ending: ExitStack) -> None:
+    api.create(_registration(port, only))
+    ending.callback(api.delete, KIND, NAME)
 
 
 def _serve(api: Api, port: int) -> None:

@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.kept import KEEPS, SECRET, Install, Load, install
 from tests.cluster.namespace import Namespace
+from tests.cluster.process import ran
 from tests.cluster.real.api import ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.workloads import pod
@@ -29,7 +31,7 @@ def installed(plane: Running, namespace: Namespace, tmp_path: Path, evidence: Ev
             evidence.add_log(tmp_path / "logs" / "haproxy.log")
             for number in range(count):
                 evidence.add_log(tmp_path / "logs" / f"replica-{number}.log")
-            name = namespace.name[:40].strip("-")
+            name = f"certs-{namespace.name.rpartition('-')[2]}"
             starting = install(
                 plane, tmp_path, configuration("registry.invalid"), name=name, only=namespace.name, count=count, **more
             )
@@ -59,7 +61,7 @@ def test_leaf_and_authority_are_changed_under_load_and_no_call_fails(installed: 
     until("Pods are admitted", lambda: is_served(namespace))
     with Load(namespace.api, namespace.name).running() as load:
         before = made.entry("tls.crt")
-        made.annotate(rotate="leaf")
+        ran("certs", "rotate", "leaf", "--kubeconfig", namespace.kubeconfig)
         until(
             "another leaf is served",
             lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")} != {before},
@@ -72,13 +74,15 @@ def test_leaf_and_authority_are_changed_under_load_and_no_call_fails(installed: 
         until("every replica serves it", lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")})
         until("callers are sent elsewhere", lambda: made.paths() != path)
         assert certificates(made.bundles()[0])[1] == old
-        made.annotate(rotate="drop")
+        ran("certs", "rotate", "drop", "--kubeconfig", namespace.kubeconfig)
         until("the old one is gone", lambda: made.authorities() == 1 and len(made.entry("path.secret").split()) == 1)
         assert made.bundles()[0] != old
         seen = load.count
         until("calls go on", lambda: load.count > seen + 50)
     assert load.failed == []
     assert load.count > 200
+    assert "error" not in ran("certs", "check", "--kubeconfig", namespace.kubeconfig)
+    assert "next" in ran("certs", "show", "--kubeconfig", namespace.kubeconfig)
     assert "PRIVATE" not in "".join(one.log.read_text() for one in made.replicas)
 
 
@@ -101,6 +105,11 @@ def test_whoever_keeps_the_secret_may_die_at_any_step(installed: Start, namespac
     until("Pods are admitted", lambda: is_served(namespace))
 
 
+def is_mended(made: Install, entry: str) -> bool:
+    """Whether an entry holds more than what was written over it."""
+    return len(made.entry(entry)) > 60
+
+
 FOREIGN = b64encode(b"no certificate").decode()
 
 
@@ -121,7 +130,7 @@ def test_a_secret_that_is_spoilt_by_hand_is_mended_while_calls_are_answered(
         ):
             made.spoil(**spoilt)
             (name,) = (one.replace("_", ".") for one in spoilt)
-            until(f"{name} is mended", lambda name=name: len(made.entry(name)) > 60)
+            until(f"{name} is mended", partial(is_mended, made, name))
             until("every replica serves it", lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")})
         made.api.delete("Secret", SECRET, "moorage-system")
         until("it is made anew", lambda: made.entry("tls.crt"))
@@ -169,5 +178,5 @@ def test_a_right_that_is_missing_is_told_in_one_line(installed: Start, verb: str
             for line in one.problems(event)
         ),
     )
-    lines = [*one.problems("certificates not kept"), *one.problems("certificate not loaded")]
-    assert len(lines) == len({*lines})
+    for event in ("certificates not kept", "certificate not loaded"):
+        assert len(one.problems(event)) == len({*one.problems(event)})

@@ -51,6 +51,7 @@ def kubectl(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Kubectl
     return run
 
 
+# A dozen installs, each of 24 objects and more.
 def test_every_way_to_install_is_taken_by_a_dry_run_of_the_server(kubectl: Kubectl, tmp_path: Path) -> None:
     """The namespace must be there for that: a dry run makes none."""
     kubectl("create", "namespace", HOME)
@@ -149,7 +150,7 @@ def test_the_adopter_may_write_pins_and_nothing_else(
     changed = {"metadata": {"annotations": {"pins.moorage.dev/abc.1": None, "pins.moorage.dev/abc.2": "{}"}}}
     assert refusal(adopter, kind, "app", changed) == ""
     only = "moorage-adopt may change annotations under pins.moorage.dev/"
-    for patch in (
+    patches: tuple[dict[str, Any], ...] = (
         {"metadata": {"annotations": {"pins.moorage.dev.example.com/a": "x"}}},
         {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "9"}}},
         {"metadata": {"annotations": {"moorage.dev/images": "{}"}}},
@@ -157,7 +158,8 @@ def test_the_adopter_may_write_pins_and_nothing_else(
         {"metadata": {"finalizers": ["example.com/stuck"]}},
         {"metadata": {"ownerReferences": []}} if kind != "Job" else {"spec": {"suspend": False}},
         {"revision": 99} if kind == "ControllerRevision" else {"spec": {"replicas": 5, "parallelism": 5}},
-    ):
+    )
+    for patch in patches:
         assert only in refusal(adopter, kind, "app", patch), patch
     # Others are not kept from anything.
     assert refusal(api, kind, "app", {"metadata": {"labels": {"by": "admin"}, "annotations": {"a": "b"}}}) == ""
@@ -220,7 +222,33 @@ def test_reads_of_moorage_have_a_level_of_their_own(plane: Running, tmp_path: Pa
     own.close()
 
 
-# The last: it takes away what the others share.
+def test_where_nobody_answers_only_namespaces_that_ask_for_it_are_closed(
+    installed: Running, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    """No Pod of Moorage runs here."""
+    api = installed.api
+    kubectl("apply", "-k", kustomization(tmp_path, "fail-closed"))
+    for name, labels_ in (("closed", {"moorage.dev/fail-closed": "true"}), ("open", {})):
+        api.create({"kind": "Namespace", "metadata": {"name": name, "labels": labels_}})
+        until("there is an account", lambda name=name: api.find("ServiceAccount", "default", name))  # type: ignore[misc]
+
+    def refused(namespace: str) -> str:
+        made = pod("app", "registry.invalid/app:1")
+        try:
+            api.create({**made, "metadata": {"name": "app", "namespace": namespace}}, dry_run=True)
+        except ApiError as error:
+            return error.message
+        return ""
+
+    until("it is refused", lambda: "required-pods.moorage.dev" in refused("closed"))
+    assert [refused(name) for name in ("open", "kube-system", "default")] == [""] * 3
+    kubectl("apply", "-f", INSTALL)
+    until("it is not refused any more", lambda: refused("closed") == "")
+    for name in ("closed", "open"):
+        api.delete("Namespace", name)
+
+
+# The last: it takes away what the others share. kubectl waits until the namespace is gone.
 def test_uninstalling_takes_the_registration_first_and_leaves_the_pods_of_others(
     plane: Running, kubectl: Kubectl
 ) -> None:

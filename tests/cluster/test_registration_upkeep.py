@@ -1,4 +1,7 @@
-"""Running processes and the live registration: what it hides is told, and mended where that is theirs to do."""
+"""Running processes and the live registration: what it hides is told, and mended where that is theirs to do.
+
+Most tests start processes of their own, because it is about what these see first; that takes seconds.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +11,7 @@ import pytest
 import trustme
 
 from tests.cluster.configuration import configuration
-from tests.cluster.namespace import Namespace
+from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.process import ran
 from tests.cluster.real.api import Api
 from tests.cluster.test_pins_deployment import placed
@@ -102,8 +105,7 @@ def test_one_that_was_deleted_is_told_and_nobody_is_in_the_way(
         one.reload()
     until("the gap is seen", lambda: covered(running) == [0, 0])
     image = upstream.image("team/app", "stable")
-    made = namespace.create(pod("web", image), dry_run=True).body
-    assert [one["image"] for one in made["spec"]["containers"]] == placed(digest)
+    assert images(namespace, "web", image) == placed(digest)
 
 
 @pytest.mark.parametrize("how", [["apply"], ["apply", "--server-side"]], ids=" ".join)
@@ -123,3 +125,37 @@ def test_whoever_applies_the_file_again_leaves_the_conditions_alone(
         assert covered(running) == [1]
     finally:
         namespace.api.delete(KIND, NAME)
+
+
+def test_a_printed_registration_brings_what_the_rules_are_about_and_nothing_else(
+    namespace: Namespace,
+    webhooks: Callable[..., Webhooks],
+    upstream: Upstream,
+    authority: trustme.CA,
+    tmp_path: Path,
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    running = webhooks(1, configuration(upstream.host))
+    # The processes are registered for this test's namespace by the fixture: this is about another one.
+    name = f"{namespace.name}-b"
+    namespace.api.create({"kind": "Namespace", "metadata": {"name": name}})
+    until("the service account is there", lambda: namespace.api.find("ServiceAccount", "default", name))
+    other = Namespace(namespace.api, name, namespace.kubeconfig, tmp_path)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    options = ("--url", running.url, "--ca-file", str(tmp_path / "ca.pem"), "--only", name)
+    made = ran("config", "registration", "--config", str(running.folder / "moorage.yaml"), *options)
+    other.kubectl("apply", "-f", "-", given=made)
+    try:
+        image = upstream.image("team/app", "stable")
+        until("it is in force", lambda: images(other, "probe", image) == placed(digest))
+        assert images(other, "web", "ghcr.io/team/side", image) == ["ghcr.io/team/side", *placed(digest)]
+        running.forget()
+        assert images(other, "web", "ghcr.io/team/app", "nginx") == ["ghcr.io/team/app", "nginx"]
+        assert running.metric("moorage_admission_reviews_total") == 0
+    finally:
+        namespace.api.delete(KIND, NAME)
+        namespace.api.delete("Namespace", name)
+
+
+def images(namespace: Namespace, name: str, *texts: str) -> list[str]:
+    return images_of(namespace.create(pod(name, *texts), dry_run=True).body)

@@ -202,6 +202,42 @@ def test_no_revision_is_filtered_out_that_a_rule_pins(
             assert lets_through(conditions(needed(known), "revisions"), new, old, operation=operation, kind=kind[0])
 
 
+def changed(kind: str, **change: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A revision before and after an update."""
+    old = revision_of(kind, pod("registry.example.com/a"), 1, suspend=True)
+    return old, json.loads(json.dumps({**old, **change}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "is_asked"),
+    [
+        ("ReplicaSet", {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}, True),
+        ("ReplicaSet", {"metadata": {"annotations": {"rollout.argoproj.io/revision": "1"}}}, True),
+        ("ReplicaSet", {"metadata": {}}, True),
+        ("ReplicaSet", {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1", "x": "y"}}}, False),
+        ("ReplicaSet", {"spec": {"template": pod("registry.example.com/a"), "replicas": 2}}, False),
+        ("ControllerRevision", {"revision": 2}, True),
+        ("ControllerRevision", {"revision": 0}, True),
+        ("ControllerRevision", {"metadata": {"labels": {"a": "b"}}}, False),
+        ("Job", {"spec": {"template": pod("registry.example.com/a"), "suspend": False}}, True),
+        ("Job", {"metadata": {"labels": {"a": "b"}}}, False),
+    ],
+)
+def test_updates_of_revisions_are_asked_about_where_they_are_used_anew(
+    kind: str, change: dict[str, Any], is_asked: bool
+) -> None:
+    old, new = changed(kind, **change)
+    every = conditions(needed(RuleSet([PRIVATE])), "revisions")
+    assert lets_through(every, new, old, operation="UPDATE", kind=kind) is is_asked
+
+
+@pytest.mark.parametrize("odd", [5, "x", None, [], {"image": 5}, {"image": None}, {"image": ["x"]}])
+@pytest.mark.parametrize("field", ["containers", "volumes"])
+def test_what_is_no_container_is_let_through_and_no_fault(odd: Any, field: str) -> None:
+    every = conditions(needed(RuleSet([PRIVATE])), "revisions")
+    assert lets_through(every, {"metadata": {}, "data": {"spec": {"template": {"spec": {field: [odd]}}}}})
+
+
 @given(jsons, jsons, st.sampled_from(["spec", "data"]), st.sampled_from(["CREATE", "UPDATE"]))
 def test_no_expression_fails_whatever_an_object_holds(found: Any, before: Any, key: str, operation: str) -> None:
     for kind in ("pods", "revisions"):

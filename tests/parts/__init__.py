@@ -25,7 +25,7 @@ class Module(msgspec.Struct, frozen=True):
     @property
     def key(self) -> str:
         """Stands for what would be built."""
-        return self.version
+        return "-".join((self.version, *self.tags))
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -80,8 +80,6 @@ _KWOK: Final = "v0.8.0"
 PARTS: Final[Mapping[str, Made]] = {
     "registry": Module("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
     "oracle": Source(_HERE / "oracle"),
-    # Without what finds machines to scrape in twenty clouds: rules need none, and it would take three times as long.
-    "promtool": Module("github.com/prometheus/prometheus/cmd/promtool", "v0.316.0", minutes=3, tags=("remove_all_sd",)),
     "crane": Module("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
     "pause": Source(_REAL / "pause"),
     "kwok": Module("sigs.k8s.io/kwok/cmd/kwok", _KWOK),
@@ -94,6 +92,8 @@ PARTS: Final[Mapping[str, Made]] = {
         ),
     ),
     "cluster": Source(_REAL / "kubernetes", minutes=8, stamped="k8s.io/kubernetes"),
+    # Without what finds machines to scrape in twenty clouds: rules need none, and it would take three times as long.
+    "promtool": Module("github.com/prometheus/prometheus/cmd/promtool", "v0.316.0", minutes=3, tags=("remove_all_sd",)),
 }
 """Every part that tests need, in one table; a new one is a row."""
 

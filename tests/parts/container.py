@@ -27,7 +27,7 @@ _SUITE: Final = "bookworm"
 _PYTHON: Final = "3.11"
 """What this suite has."""
 _PACKAGES: Final = ("ca-certificates", "python3", "python3-venv")
-_INPUTS: Final = ("Dockerfile", "LICENSE", "README.md", "pyproject.toml", "requirements/run.txt")
+_INPUTS: Final = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml", "requirements/run.txt")
 _PROGRAMS: Final = ("buildah", "debootstrap")
 _WHEELS: Final = "[install]\nno-index = true\nfind-links = /wheels\n"
 _KEPT: Final = 4
