@@ -143,7 +143,13 @@ BROKEN: Final[tuple[tuple[str, Callable[[Install], None], str, str, str], ...]] 
         "have no caBundle",
     ),
     ("another tool beside", _add_imageswap, "neighbours", "warning", "imageswap is asked before us"),
-    ("configuration deleted", lambda it: it.remove("ConfigMap"), "configuration", "error", "there is no configmap moorage"),
+    (
+        "configuration deleted",
+        lambda it: it.remove("ConfigMap"),
+        "configuration",
+        "error",
+        "there is no configmap moorage",
+    ),
     ("configuration broken", lambda it: it.configure("rules: ["), "configuration", "error", "it cannot be used"),
     (
         "configuration without its key",

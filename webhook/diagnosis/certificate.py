@@ -32,8 +32,7 @@ def judge(shown: Mapping[str, Shown], name: str, now: float) -> Iterator[Finding
             Check.CERTIFICATE,
             looked,
             f"the API server does not take what {few(pods)} shows: {trouble}",
-            "where Moorage keeps its own, its log says why it does not mend that within a minute; else bring caBundle and "
-            "certificate together (certs/README.md)",
+            "`moorage certs check` says more; where Moorage keeps its own, its log says why it does not mend that",
         )
     good = [one.expires for one in shown.values() if not one.trouble]
     if not good or troubles:
