@@ -5,7 +5,6 @@ from typing import Final
 
 from webhook.core.ask import Absent, Failed, Passed
 from webhook.core.credential import ANONYMOUS_KIND
-from webhook.core.reason import sentence
 from webhook.core.reference import Reference
 from webhook.core.rules import Rule
 from webhook.diagnosis.finding import Check, Finding, doubtful, few, fine, wrong
@@ -58,7 +57,7 @@ def judge(host: str, outcome: Passed | Absent | Failed, login: str, *, inside: b
             return worse(
                 Check.REGISTRIES,
                 looked,
-                sentence((outcome.reason, host, outcome.detail)),
+                f"{outcome.reason}: {outcome.detail}",
                 "nodes and Moorage's Pods may have another way there: their own line, if there is one, counts",
             )
 
