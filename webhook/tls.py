@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from webhook.core.keeping import AUTHORITY_LIFE, LEAF_LIFE
+from webhook.core.keeping import AUTHORITY_LIFE, BACKDATED, LEAF_LIFE
 from webhook.pem import BadAuthorities, authorities
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -224,7 +224,7 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_before(now - timedelta(seconds=BACKDATED))
         .not_valid_after(ends)
     )
 

@@ -86,6 +86,7 @@ def test_leaf_and_authority_are_changed_under_load_and_no_call_fails(installed: 
     assert "PRIVATE" not in "".join(one.log.read_text() for one in made.replicas)
 
 
+# Another one takes the Lease after 2 s, and then waits as the first did; a process takes 2 s to start.
 def test_whoever_keeps_the_secret_may_die_at_any_step(installed: Start, namespace: Namespace) -> None:
     made = installed()
     made.await_ready()
@@ -113,6 +114,7 @@ def is_mended(made: Install, entry: str) -> bool:
 FOREIGN = b64encode(b"no certificate").decode()
 
 
+# Seven repairs, each seen by three processes that look every third of a second.
 def test_a_secret_that_is_spoilt_by_hand_is_mended_while_calls_are_answered(
     installed: Start, namespace: Namespace
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from webhook.core.keeping import (
     ALL,
     AUTHORITY_LIFE,
+    BACKDATED,
     DAY,
     DROP,
     LEAF,
@@ -156,13 +157,13 @@ class World:
     def authority(self) -> Authority:
         self.made += 1
         name = f"authority-{self.made}"
-        return Authority(name, name, Secret(f"key of {name}"), self.now - 300, self.now + AUTHORITY_LIFE)
+        return Authority(name, name, Secret(f"key of {name}"), self.now - BACKDATED, self.now + AUTHORITY_LIFE)
 
     def leaf(self, authority: Authority) -> Leaf:
         assert authority.key is not None
         ends = min(self.now + LEAF_LIFE, authority.ends)
         self.made += 1
-        return Leaf(f"leaf-{self.made}", Secret("key of leaf"), authority.id, self.now - 300, ends, NAMES)
+        return Leaf(f"leaf-{self.made}", Secret("key of leaf"), authority.id, self.now - BACKDATED, ends, NAMES)
 
     def secret(self, what: str) -> Secret:
         self.made += 1

@@ -25,13 +25,15 @@ from webhook.core.secret import Secret
 DAY: Final = 86_400.0
 AUTHORITY_LIFE: Final = 365 * DAY
 LEAF_LIFE: Final = 30 * DAY
+BACKDATED: Final = 300.0
+"""Seconds by which certificates begin before they are made: clocks differ."""
 SETTLE: Final = 30.0
 """Seconds in which every API server and every replica hears of what was written, unless said otherwise."""
 RESCUED: Final = 3
 """Authorities at most that are taken over from a registration, where the Secret has lost them."""
 PATIENT: Final = 10
-"""How many times longer than an authority a path secret stands before callers are sent to it: a replica that could not read
-the Secret meanwhile would answer 404 there."""
+"""How many times longer a path secret stands before callers are sent to it, and a certificate before an operator may have
+the authority before dropped: a replica that could not read the Secret meanwhile would answer 404, or show the old one."""
 
 LEAF: Final = "leaf"
 ALL: Final = "all"
@@ -213,11 +215,17 @@ def _generation(kept: Kept, registered: Registered | None, now: float, settle: f
     leave = _leave(kept, newest)
     has_more = leave is not None or len(kept.paths) > 1
     is_known = _is_known(kept, registered, settle)
-    is_time = kept.wish == DROP or (has_more and (leave or 0.0) <= now)
-    if is_time and is_known:
+    is_time = has_more and (leave or 0.0) <= now
+    # Not before replicas that were late to hear of this certificate show it.
+    is_wished = kept.wish == DROP and now - leaf.starts >= BACKDATED + PATIENT * settle
+    if (is_time or is_wished) and is_known:
         return Forget()
     if kept.wish != ALL and due(newest) > now:
-        return Rest(now if is_time else min(due(leaf), due(newest), *([leave] if leave is not None else [])))
+        return Rest(
+            now
+            if is_time or kept.wish == DROP
+            else min(due(leaf), due(newest), *([leave] if leave is not None else []))
+        )
     if registered is None or not registered.is_ours or registered.is_fixed or is_known:
         live = registered.path if registered is not None and registered.is_there else None
         return Begin(_trusted(kept, registered, now), live, is_open=kept.is_open)
