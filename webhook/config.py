@@ -1,6 +1,7 @@
 """From the configuration file to a RuleSet and its registries, with every mistake told at once and in its place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,8 @@ class NoConfiguration(BadConfiguration):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration ready for use, and what a reload has to watch."""
+    """A configuration ready for use, and what a reload has to watch. `hash` tells it from others: of the file and of
+    what was read beside it, but for logins; variables are not in it."""
 
     rules: RuleSet
     registries: Registries
@@ -75,6 +77,19 @@ class Loaded(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     path: Path | None
     files: tuple[Path, ...]
+    hash: str = ""
+
+    @property
+    def needs_cluster(self) -> str:
+        """Which logins nobody can give without a cluster, in a sentence; empty where the file asks for none of them."""
+        hosts = [
+            host
+            for host, one in self.settings.registries.items()
+            if "credentials" in one.model_fields_set and any(source.kind == "pod" for source in one.credentials)
+        ]
+        if not hosts:
+            return ""
+        return f"credentials of {', '.join(hosts)}: only a cluster has pull secrets; pod contributes nothing here"
 
 
 def find(named: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -142,6 +157,14 @@ def _only_flags() -> Document:
     return document
 
 
+def _hash(texts: Iterable[str]) -> str:
+    total = sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        total.update(b"%d:%b" % (len(content), content))
+    return total.hexdigest()[:16]
+
+
 def _problem_of(bad: BadDocument) -> Problem:
     return Problem(bad.file, bad.line, bad.column, "", bad.message)
 
@@ -181,6 +204,7 @@ class _Loading:
             tuple(str(self._found(result, warning)) for warning in findings.warnings),
             file,
             (*([file] if file is not None else []), *done.files),
+            _hash((self._document.text, *done.texts)),
         )
 
     def _with_flags(self) -> dict[str, Any]:

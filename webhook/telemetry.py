@@ -22,7 +22,7 @@ FLUSH_EVERY: Final = 0.1
 FLUSH_AT: Final = 64 * 1024
 TOLD: Final = 1024 * 1024
 """Bytes of the lines of outcomes, and of the images in them, that are kept ready."""
-GRANT: Final = "grant it as docs/security.md tells, or leave pod out of credentials"
+GRANT: Final = "grant it with the component pull-secrets, or leave pod out of credentials"
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -186,12 +186,17 @@ class Telemetry:
         self.certificate_success = Level(
             "moorage_certificate_reload_success", "1 when the certificate that was found last is the one that serves."
         )
+        self.certificates_kept = Level(
+            "moorage_certificates_kept",
+            "1 while the Secret and the registration are as they should be; from the replica that keeps them.",
+        )
         self.reload_success = Level(
             "moorage_config_reload_success", "1 when the last load of the configuration worked."
         )
         self.reload_time = Level(
             "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
         )
+        self.config = Level("moorage_config_info", "1, labelled with the hash of the configuration in force.", ["hash"])
         self.registration_covers = Level(
             "moorage_registration_covers_rules",
             "1 while all that the rules are about reaches Moorage, by the live registration.",
@@ -272,6 +277,10 @@ class Telemetry:
         self.reload_success.set(int(success))
         if success:
             self.reload_time.set(seconds)
+
+    def in_force(self, hash_of_configuration: str) -> None:
+        """Another configuration serves now."""
+        self.config.values = {(hash_of_configuration,): 1}
 
     def watch_breakers(self, open_breakers: Callable[[], dict[str, bool]]) -> None:
         """Ask for the standing of breakers when metrics are read."""

@@ -20,7 +20,7 @@ import msgspec
 import trustme
 
 from tests.bench.figures import Bound, Figure
-from tests.cluster.account import RULES, Account, make_account
+from tests.cluster.account import SERVER, Account, pulling_account, shipped_account
 from tests.cluster.configuration import configuration
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.api import Api
@@ -53,13 +53,13 @@ def cluster(_folder: Path, _rounds: object) -> list[Figure]:
         authority = trustme.CA()
         for name in (WITH, WITHOUT, LARGE, KNOWN):
             make_namespace(plane.api, name)
-        account = make_account(plane, WITH, folder, rules=RULES)
+        account = shipped_account(plane, SERVER, folder)
         settings = Settings(configuration(upstream.host), kubeconfig=account.kubeconfig, failure_policy="Fail")
         return [
             *_creations(plane, upstream, settings, folder, authority),
             *_rollout(plane, upstream, settings, folder, authority, account),
             *_known(plane, upstream, in_pod(plane, settings, account), folder, authority),
-            *tenants(plane, in_pod(plane, settings, account), folder, authority),
+            *tenants(plane, in_pod(plane, settings, pulling_account(plane, folder)), folder, authority),
         ]
 
 

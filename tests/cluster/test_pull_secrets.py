@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.cluster.account import RULES, Account, make_account
+from tests.cluster.account import Account, pulling_account
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.real.plane import Running
@@ -27,11 +27,6 @@ pytestmark = pytest.mark.usefixtures("kwok")
 
 Start = Callable[..., Webhooks]
 PASSWORDS = {"reader": "canary-of-reader", "writer": "canary-of-writer"}
-BLIND = [
-    {**rule, "resources": [one for one in rule["resources"] if one not in {"secrets", "serviceaccounts"}]}
-    for rule in RULES
-]
-"""Rights without the pull-secrets component."""
 
 
 @pytest.fixture
@@ -53,9 +48,14 @@ def other(plane: Running, namespace: Namespace, tmp_path: Path) -> Iterator[Name
 
 
 @pytest.fixture(scope="module")
-def blind(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """An account that may read no secret and no service account."""
-    return make_account(plane, "blind", tmp_path_factory.mktemp("blind"), rules=BLIND)
+def pulling_of_the_run(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    return pulling_account(plane, tmp_path_factory.mktemp("pulling"))
+
+
+@pytest.fixture
+def pulling(pulling_of_the_run: Account, namespace: Namespace) -> Account:
+    """A service account that may read pull secrets; the usual one may not."""
+    return pulling_of_the_run.within(namespace.name)
 
 
 def with_secrets(host: str, **more: Any) -> str:
@@ -79,12 +79,12 @@ def asking_with(*names: str) -> dict[str, Any]:
 
 
 @pytest.fixture(params=["kubeconfig", "in a Pod"])
-def reaching(request: pytest.FixtureRequest, plane: Running, account: Account) -> dict[str, Any]:
+def reaching(request: pytest.FixtureRequest, plane: Running, pulling: Account) -> dict[str, Any]:
     """How the processes find their cluster."""
     if request.param == "kubeconfig":
-        return {"own": True}
+        return {"kubeconfig": pulling.kubeconfig}
     host, _, port = plane.api.url.removeprefix("https://").rpartition(":")
-    return {"kubeconfig": None, "mounted": account.mounted, "environ": {HOST: host, PORT: port}}
+    return {"kubeconfig": None, "mounted": pulling.mounted, "environ": {HOST: host, PORT: port}}
 
 
 # A process of its own, and two registrations to wait for.
@@ -120,12 +120,12 @@ def test_two_tenants_with_one_image_name_get_what_their_own_secrets_may_have(
     assert [canary for canary in ("canary", "reader", "writer") if canary in shown] == []
 
 
-# The first test that wants the processes that are shared waits for their start.
+# A process of its own, and a rollout.
 def test_the_secrets_of_the_service_account_count_for_the_rollout_and_for_its_pods(
-    namespace: Namespace, locked: Upstream, webhooks: Start
+    namespace: Namespace, locked: Upstream, webhooks: Start, pulling: Account
 ) -> None:
     digest = locked.push("team/app", "stable")
-    started = webhooks(1, with_secrets(locked.host))
+    started = webhooks(1, with_secrets(locked.host), kubeconfig=pulling.kubeconfig)
     put(namespace, "pull", locked.host, "writer", PASSWORDS["writer"])
     namespace.create({"kind": "ServiceAccount", "metadata": {"name": "builder"}, **asking_with("pull")})
     image = locked.image("team/app", "stable")
@@ -140,11 +140,11 @@ def test_the_secrets_of_the_service_account_count_for_the_rollout_and_for_its_po
 
 
 def test_three_secrets_are_read_once_by_their_names_and_never_listed(
-    namespace: Namespace, locked: Upstream, webhooks: Start, account: Account
+    namespace: Namespace, locked: Upstream, webhooks: Start, pulling: Account
 ) -> None:
     digest = locked.push("team/app", "stable")
     image = locked.image("team/app", "stable")
-    webhooks(1, with_secrets(locked.host))
+    webhooks(1, with_secrets(locked.host), kubeconfig=pulling.kubeconfig)
     put(namespace, "old", locked.host, "reader", "canary-of-last-year")
     put(namespace, "new", locked.host, "reader", PASSWORDS["reader"])
     namespace.create(deployment("app", image, replicas=5, **asking_with("old", "missing", "new")))
@@ -152,14 +152,14 @@ def test_three_secrets_are_read_once_by_their_names_and_never_listed(
     namespace.scale("Deployment", "app", 20)
     namespace.await_pods("app", 20)
     assert namespace.images("app") == [f"{CACHE}/team/app@{digest}"]
-    calls = until("the audit log has been written", lambda: account.calls("secrets"))
+    calls = until("the audit log has been written", lambda: pulling.calls("secrets"))
     found = [one for one in calls if one.status == 200]
     assert {(one.verb, one.name) for one in calls} == {("get", "old"), ("get", "missing"), ("get", "new")}
     assert sorted(one.name for one in found) == ["new", "old"]
 
 
 def test_who_may_read_no_secrets_says_so_once_and_stops_no_pod(
-    namespace: Namespace, upstream: Upstream, locked: Upstream, webhooks: Start, blind: Account
+    namespace: Namespace, upstream: Upstream, locked: Upstream, webhooks: Start
 ) -> None:
     digest = upstream.push("team/app", "stable")
     locked.push("team/app", "stable")
@@ -169,7 +169,7 @@ def test_who_may_read_no_secrets_says_so_once_and_stops_no_pod(
         registries={upstream.host: registry, locked.host: registry},
         rule={"images": [f"{upstream.host}/**", f"{locked.host}/**"]},
     )
-    started = webhooks(1, text, kubeconfig=blind.kubeconfig)
+    started = webhooks(1, text, own=True)
     put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
     closed = locked.image("team/app", "stable")
     made = pod("app", upstream.image("team/app", "stable"), closed, **asking_with("pull", "other", "third"))
@@ -187,11 +187,11 @@ def test_who_may_read_no_secrets_says_so_once_and_stops_no_pod(
 
 # Two starts of a process, and an API server that is asked by both.
 def test_what_ran_with_pull_secrets_is_known_again_after_a_restart_during_an_outage(
-    namespace: Namespace, locked: Upstream, webhooks: Start
+    namespace: Namespace, locked: Upstream, webhooks: Start, pulling: Account
 ) -> None:
     digest = locked.push("team/app", "stable")
     image = locked.image("team/app", "stable")
-    started = webhooks(1, with_secrets(locked.host), own=True)
+    started = webhooks(1, with_secrets(locked.host), kubeconfig=pulling.kubeconfig)
     put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
     namespace.create(deployment("app", image, **asking_with("pull")))
     namespace.await_rollout("Deployment", "app")
@@ -212,7 +212,7 @@ def laptop(namespace: Namespace, locked: Upstream, tmp_path: Path) -> Laptop:
 
 # Four calls of the command line.
 def test_check_shows_what_the_webhook_does_with_pull_secrets(
-    namespace: Namespace, locked: Upstream, laptop: Laptop, blind: Account
+    namespace: Namespace, locked: Upstream, laptop: Laptop, account: Account
 ) -> None:
     digest = locked.push("team/app", "stable")
     put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
@@ -220,7 +220,7 @@ def test_check_shows_what_the_webhook_does_with_pull_secrets(
     said = laptop.check("deploy/app")
     assert said.images["deployment/app"]["to"] == f"{CACHE}/team/app@{digest}"
     assert said.err.startswith("not known here: health of targets\n")
-    laptop.kubeconfig = blind.kubeconfig
+    laptop.kubeconfig = account.kubeconfig
     said = laptop.check("deploy/app")
     assert (said.code, said.images["deployment/app"]["reason"]) == (3, "AbsentOrDenied")
     unread = f"pull secrets of namespace {namespace.name} (you could not read them: your logins stand in)"
