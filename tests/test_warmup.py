@@ -8,16 +8,22 @@ import pytest
 from tests.core.world import NOON, PRIVATE, SEALER, D, E
 from tests.doors import Clock, Registries, Wallets, digest_ask, soon
 from tests.support.api import FakeApi
+from tests.support.secrets import login, put_secret, secret_path
+from webhook.books import Books
 from webhook.core.annotation import Entry, written
-from webhook.core.ask import Failed
+from webhook.core.ask import AskDigest, Failed
+from webhook.core.credential import Keyrings
 from webhook.core.freshness import Resolving
 from webhook.core.hosts import Registries as Hosts
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
+from webhook.core.reference import Reference
 from webhook.core.rules import Requirement, RuleSet
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience, Owner, Subject
+from webhook.credentials.pull_secrets import PullSecrets
+from webhook.credentials.source import Credentials
 from webhook.kube import Answer, ListBroke
 from webhook.resolver import Memory, Resolver
 from webhook.warmup import Learnt, warm
@@ -30,14 +36,14 @@ DOWN = Failed(Reason.UNAVAILABLE, "registry.example.com/team/app", "refused")
 class World:
     """A cluster, a registry that is down, and a resolver that has just been started."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Keyrings | None = None) -> None:
         self.api = FakeApi()
         self.clock = Clock()
         self.registries = Registries()
         self.registries.answers["registry.example.com"] = DOWN
         self.resolver = Resolver(
             self.registries,
-            Wallets(),
+            credentials or Wallets(),
             Hosts([Registry("registry.example.com")]),
             Resolving(),
             memory=Memory(100, self.clock),
@@ -71,6 +77,24 @@ async def test_the_last_digest_of_a_tag_is_known_again_while_the_registry_is_dow
     fact = await world.says()
     assert (fact.digest, fact.source, fact.trouble) == (D, "stale", Reason.UNAVAILABLE)
     assert fact.age == pytest.approx(3600)
+
+
+async def test_pull_secrets_are_read_before_what_was_told_to_them_is_learnt() -> None:
+    clock, secrets = Clock(), FakeApi()
+    books = Books(clock)
+    pods = PullSecrets(secrets, books.secrets, books.accounts, now=clock)
+    registry = Registry("registry.example.com")
+    credentials = Credentials(Hosts([registry]), key=b"k" * 32, providers={"pod": pods}, now=clock)
+    world = World(credentials)
+    put_secret(secrets, "pull", {"registry.example.com": login("reader")}, namespace="default")
+    world.pod("a", D, NOON - HOUR)
+    world.api.objects["/api/v1/namespaces/default/pods/a"]["spec"]["imagePullSecrets"] = [{"name": "pull"}]
+    assert await world.warm() == Learnt(1, 1)
+    assert secrets.asked == [secret_path("pull", "default")]
+    pulling, others = Audience("default", "", ("pull",)), Audience("default", "", ("other",))
+    tag = Reference.parse(TAG)
+    assert (await world.resolver.fetch(AskDigest((tag,), pulling), deadline=soon())).source == "stale"  # type: ignore[union-attr]
+    assert isinstance(await world.resolver.fetch(AskDigest((tag,), others), deadline=soon()), Failed)
 
 
 async def test_the_newest_answer_of_the_upstream_counts_not_the_youngest_pod() -> None:

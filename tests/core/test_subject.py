@@ -5,7 +5,19 @@ from typing import Any
 import msgspec
 import pytest
 
-from webhook.core.subject import IMAGE_FIELDS, BadObject, Metadata, PodSpec, Subject, subjects_of, workload_of
+from webhook.core.subject import (
+    IMAGE_FIELDS,
+    MOST_LETTERS,
+    MOST_SECRETS,
+    BadObject,
+    Metadata,
+    PodSpec,
+    SecretName,
+    Subject,
+    audience_of,
+    subjects_of,
+    workload_of,
+)
 
 TEMPLATE = {
     "spec": {
@@ -151,3 +163,9 @@ def test_the_table_of_places_and_the_decoded_shape_agree() -> None:
         "serviceAccountName",
     }
     assert lists == {field for field, _ in IMAGE_FIELDS}
+
+
+def test_of_an_authors_names_of_secrets_no_more_are_kept_than_show_that_there_were_more() -> None:
+    secrets = tuple(SecretName("x" * 10_000) for _ in range(10_000))
+    audience = audience_of(PodSpec(image_pull_secrets=secrets), "shop")
+    assert [len(name) for name in audience.secrets] == [MOST_LETTERS] * (MOST_SECRETS + 1)

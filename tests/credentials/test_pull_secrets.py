@@ -13,8 +13,8 @@ from tests.support.secrets import NEW, OLD, account_path, login, pull_secret, pu
 from webhook.books import Books
 from webhook.core.reason import sentence
 from webhook.core.reference import Reference
-from webhook.core.subject import Audience
-from webhook.credentials.pull_secrets import LARGEST, LOST, MOST, REMEMBERED, PullSecrets
+from webhook.core.subject import MOST_SECRETS, Audience
+from webhook.credentials.pull_secrets import LARGEST, LOST, REMEMBERED, PullSecrets
 from webhook.credentials.source import Given
 from webhook.kube import Answer
 
@@ -288,10 +288,10 @@ async def test_an_account_that_none_can_be_is_not_asked_for(world: World) -> Non
 
 
 async def test_only_so_many_secrets_of_a_pod_are_looked_at(world: World) -> None:
-    names = [f"s{number}" for number in range(MOST + 10)]
+    names = [f"s{number}" for number in range(MOST_SECRETS + 10)]
     said = await world.said(*names)
-    assert len(world.api.asked) == MOST
-    assert f"pull secret s{MOST}: skipped, with those after it: {MOST} are looked at" in said
+    assert len(world.api.asked) == MOST_SECRETS
+    assert f"pull secret s{MOST_SECRETS}: skipped, with those after it: {MOST_SECRETS} are looked at" in said
 
 
 async def test_who_may_not_read_secrets_is_told_so_once(world: World) -> None:
@@ -396,9 +396,9 @@ async def test_nothing_that_was_read_shows_a_secret(world: World) -> None:
 
 async def test_what_is_remembered_is_bounded_by_its_weight(world: World) -> None:
     large = {f"h{number}.example.com": login("x" * 40, "y") for number in range(1500)}
-    for number in range(60):
+    for number in range(15):
         put_secret(world.api, f"s{number}", large)
         await world.give(f"s{number}")
-    kept = [number for number in range(60) if world.books.secrets.last(("shop", f"s{number}")) is not None]
-    assert 0 < len(kept) < 60
-    assert kept[-1] == 59
+    kept = [number for number in range(15) if world.books.secrets.last(("shop", f"s{number}")) is not None]
+    assert 0 < len(kept) < 15
+    assert kept[-1] == 14

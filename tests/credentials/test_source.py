@@ -191,6 +191,14 @@ def test_what_it_remembers_is_bounded(tmp_path: Path) -> None:
     assert len(credentials._settled) <= 10
 
 
+def test_names_of_secrets_count_by_their_length_in_what_is_remembered(tmp_path: Path) -> None:
+    credentials = asked(CredentialSource("file", file=logged_in(tmp_path / "docker.json", "u")), entries=1000)
+    for number in range(1000):
+        names = tuple(f"{number}-{one}-{'x' * 240}" for one in range(33))
+        assert kinds(credentials, APP, Audience("team", "", names)) == [("file", "u")]
+    assert len(credentials._settled) <= 100
+
+
 def test_the_server_cannot_start_a_credential_helper() -> None:
     program = "import sys, webhook.credentials.source; sys.exit('webhook.credentials.helpers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=30).returncode == 0

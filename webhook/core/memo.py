@@ -28,12 +28,16 @@ class Memo(Generic[Key, Value]):
         if weight * 8 > self._limit:
             return
         if self._weight + weight > self._limit:
-            self._kept.clear()
-            self._weights.clear()
-            self._weight = 0
+            self.clear()
         self._kept[key] = value
         self._weights[key] = weight
         self._weight += weight
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._weights.clear()
+        self._weight = 0
 
     def __len__(self) -> int:
         return len(self._kept)

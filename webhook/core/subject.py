@@ -36,6 +36,10 @@ HASH_LABELS: Final = ("pod-template-hash", "rollouts-pod-template-hash", "contro
 """Labels of Pods that name their revision: of a Deployment's, an Argo Rollout's, a StatefulSet's or DaemonSet's."""
 
 SKIP: Final = "moorage.dev/skip"
+MOST_SECRETS: Final = 32
+"""Pull secrets of one Pod that are looked at: each of them costs a request, and an author may write any number."""
+MOST_LETTERS: Final = 254
+"""Letters of a name that are kept: one more than a name can have."""
 _PATH = re.compile(r"\.([A-Za-z0-9_]+)|\[([0-9]+)\]", re.ASCII)
 """The parts of a place as msgspec tells it: `$.spec.containers[0].image`."""
 _JOB_OF_CRONJOB = re.compile(r"-[0-9]{8,10}$", re.ASCII)
@@ -234,11 +238,12 @@ def _without_hash(kind: str, name: str, revision: str) -> str:
 def audience_of(spec: PodSpec, namespace: str) -> Audience:
     """Whose credentials may answer for this Pod. `namespace` is the request's, never the object's own."""
     secrets = spec.image_pull_secrets
-    return Audience(
-        namespace,
-        spec.service_account_name or "",
-        tuple([secret.name for secret in secrets]) if secrets else (),
-    )
+    return Audience(namespace, spec.service_account_name or "", names_of(secrets) if secrets else ())
+
+
+def names_of(secrets: Sequence[SecretName]) -> tuple[str, ...]:
+    """The names of pull secrets: no more of them, and of each, than show that there were more."""
+    return tuple([secret.name[:MOST_LETTERS] for secret in secrets[: MOST_SECRETS + 1]])
 
 
 def subject_of_pod(pod: Pod, namespace: str) -> Subject:

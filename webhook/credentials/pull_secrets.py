@@ -12,7 +12,7 @@ from webhook.books import Api, Book, Page, decoded
 from webhook.core.ask import Failed
 from webhook.core.reason import Note, Reason, Trace, sentence
 from webhook.core.reference import Reference
-from webhook.core.subject import Audience, SecretName
+from webhook.core.subject import MOST_SECRETS, Audience, SecretName, names_of
 from webhook.credentials.keyring import BadDockerConfig, Keyring, decode, look_up
 from webhook.credentials.source import NOTHING, Given
 from webhook.kube import named
@@ -27,8 +27,6 @@ AHEAD: Final = 0.75
 AGAIN: Final = 5.0
 """Seconds until the next try where reading ahead did not work."""
 REFRESH_WITHIN: Final = 10.0
-MOST: Final = 32
-"""Pull secrets of one Pod that are looked at: each of them costs a request, and an author may write any number."""
 LARGEST: Final = 256 * 1024
 """Bytes of a docker config: a thousand logins. What is larger would hold everybody up while it is read."""
 LARGE: Final = 16 * 1024
@@ -205,7 +203,7 @@ class PullSecrets:
             self._tell("failed")
             return found
         self._tell("read")
-        names = tuple([one.name for one in found.image_pull_secrets or ()])
+        names = names_of(found.image_pull_secrets or ())
         return _Names(names=names, life=REMEMBERED, due=self._due(REMEMBERED))
 
     async def _read_secret(self, key: Key, until: float) -> _Ring | Failed:
@@ -272,8 +270,8 @@ def _readable(names: Sequence[str]) -> tuple[list[str], list[Note]]:
     for name in dict.fromkeys(names):
         if _NAME.fullmatch(name) is None:
             notes.append(_skipped(name[:64], "skipped: that is no name of a secret"))
-        elif len(good) == MOST:
-            notes.append(_skipped(name, f"skipped, with those after it: {MOST} are looked at"))
+        elif len(good) == MOST_SECRETS:
+            notes.append(_skipped(name, f"skipped, with those after it: {MOST_SECRETS} are looked at"))
             break
         else:
             good.append(name)

@@ -11,6 +11,7 @@ import msgspec
 
 from webhook.core.credential import ANONYMOUS, ANONYMOUS_KIND, Candidates, Credential, candidates
 from webhook.core.hosts import CredentialSource, Registries
+from webhook.core.memo import Memo
 from webhook.core.reason import Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
@@ -18,6 +19,9 @@ from webhook.credentials.keyring import BadDockerConfig, Keyring, decode
 
 FILE_KIND: Final = "file"
 _HELPERS: Final = ("credsStore", "credHelpers")
+
+_USUAL: Final = 1024
+"""Bytes that the candidates for an image take at most, but for the names of many secrets."""
 
 Place = tuple[str, str, Audience]
 """Registry and path, and who asks."""
@@ -176,8 +180,7 @@ class Credentials:
                 known[path] = OperatorFile(Path(path))
         self._files = {path: known[path] for path in _files(registries)}
         self._from_files: Mapping[str, Dated] = {path: _Undated(one, math.inf) for path, one in self._files.items()}
-        self._entries = entries
-        self._settled: dict[Place, tuple[float, Candidates]] = {}
+        self._settled: Memo[Place, tuple[float, Candidates]] = Memo(entries * _USUAL)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -234,10 +237,7 @@ class Credentials:
             sealed = msgspec.structs.replace(sealed, notes=notes)
         until = min([given.until for given in found], default=math.inf)
         if until > self._now():
-            if len(self._settled) >= self._entries:
-                # Starting anew costs one look-up each, keeping an order of use would cost every warm review.
-                self._settled.clear()
-            self._settled[place] = until, sealed
+            self._settled.keep(place, (until, sealed), _weight(place[2], notes))
         return sealed
 
 
@@ -256,6 +256,11 @@ class _Always:
     async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
         del deadline
         return self.give(image, audience)
+
+
+def _weight(audience: Audience, notes: Trace) -> int:
+    """Bytes, roughly: an author may write many names, which are kept with what is said of them."""
+    return _USUAL + sum([100 + len(name) for name in audience.secrets]) + 200 * len(notes)
 
 
 _NOBODY: Final = _Always(ANONYMOUS)
