@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.cluster.account import Account, pulling_account
+from tests.cluster.account import Account, made_account, pulling_account
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.real.plane import Running
@@ -212,7 +212,7 @@ def laptop(namespace: Namespace, locked: Upstream, tmp_path: Path) -> Laptop:
 
 # Four calls of the command line.
 def test_check_shows_what_the_webhook_does_with_pull_secrets(
-    namespace: Namespace, locked: Upstream, laptop: Laptop, account: Account
+    namespace: Namespace, locked: Upstream, laptop: Laptop, plane: Running, tmp_path: Path
 ) -> None:
     digest = locked.push("team/app", "stable")
     put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
@@ -220,7 +220,9 @@ def test_check_shows_what_the_webhook_does_with_pull_secrets(
     said = laptop.check("deploy/app")
     assert said.images["deployment/app"]["to"] == f"{CACHE}/team/app@{digest}"
     assert said.err.startswith("not known here: health of targets\n")
-    laptop.kubeconfig = account.kubeconfig
+    resources = ["pods", "namespaces", "deployments", "replicasets"]
+    rules = [{"apiGroups": ["", "apps"], "resources": resources, "verbs": ["get", "list"]}]
+    laptop.kubeconfig = made_account(plane, "reader", tmp_path, rules).kubeconfig
     said = laptop.check("deploy/app")
     assert (said.code, said.images["deployment/app"]["reason"]) == (3, "AbsentOrDenied")
     unread = f"pull secrets of namespace {namespace.name} (you could not read them: your logins stand in)"

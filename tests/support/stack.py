@@ -118,15 +118,15 @@ class Stack:
         self,
         *images: str,
         seconds: float = 5.0,
-        namespace: str = "default",
+        asked_in: str = "default",
         spec: Mapping[str, Any] | None = None,
         **metadata: Any,
     ) -> Answered:
-        """Ask for a Pod with these images; `spec` is added to its own."""
+        """Ask for a Pod with these images; `asked_in` is the request's namespace, `spec` is added to its own."""
         assert self.engine is not None
         document = pod(*images, **metadata)
         document["spec"] |= spec or {}
-        outcome = self.engine.answer_now(review(document, namespace=namespace))
+        outcome = self.engine.answer_now(review(document, namespace=asked_in))
         if isinstance(outcome, Waiting):
             outcome = await self.engine.answer(outcome, deadline=soon(seconds))
         return Answered(document, checked(json.loads(outcome)))
