@@ -60,6 +60,7 @@ def pinned(revision: Any) -> set[str]:
 
 
 def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Upstream, moorage: Moorage) -> None:
+    moorage.await_adopter()
     digest = upstream.push("adopted/app", "stable")
     namespace.create(deployment("app", upstream.image("adopted/app", "stable")))
     namespace.await_pods("app", 1, seconds=SLOW)
