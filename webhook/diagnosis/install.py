@@ -206,7 +206,7 @@ def judge_missing(why: str) -> Finding:
     return wrong(
         Check.CONFIGURATION,
         f"configmap {NAME} in {INSTALLED_IN}",
-        f"{why}: the example of the install is in force, or soon will be, and changes nothing",
+        f"{why}: what Pods had in force stays so, and Pods that start now use the example of the install, which changes nothing",
         f"kubectl -n {INSTALLED_IN} create configmap {NAME} --from-file=moorage.yaml",
     )
 
