@@ -127,6 +127,21 @@ async def test_waits_for_a_provider_that_has_to_ask() -> None:
     assert pod.fetched == 1
 
 
+async def test_a_file_that_changes_while_another_source_is_waited_for_counts_as_it_is_then(tmp_path: Path) -> None:
+    path = tmp_path / "docker.json"
+
+    class Changing(Slow):
+        async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> tuple[Credential, ...]:
+            logged_in(path, "new")
+            credentials.refresh()
+            return await super().fetch(image, audience, deadline=deadline)
+
+    file = CredentialSource("file", file=logged_in(path, "old"))
+    credentials = asked(file, CredentialSource("pod"), providers={"pod": Changing(POD)})
+    found = await credentials.fetch(APP, TEAM, deadline=0)
+    assert [one.username for one in found.credentials] == ["new", "person"]
+
+
 async def test_a_provider_is_not_asked_where_it_is_not_granted() -> None:
     pod = Slow(POD)
     credentials = asked(CredentialSource("pod", namespaces=Globs(("other",))), providers={"pod": pod})

@@ -1,5 +1,6 @@
 """Which credentials to try for an image and in which order: those that the configuration grants to the asker."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -214,8 +215,9 @@ class Credentials:
         if known is not None:
             return known
         sources = [self._provider(source) for source in self._granted(image, audience)]
-        found = [await one.give_by(image, audience, deadline=deadline) for one in sources]
-        return self._put_together((image.registry, image.path, audience), found)
+        found = await asyncio.gather(*[one.give_by(image, audience, deadline=deadline) for one in sources])
+        # Put together from memory, where that can be: a file may have been read again meanwhile.
+        return self.peek(image, audience) or self._put_together((image.registry, image.path, audience), found)
 
     def _granted(self, image: Reference, audience: Audience) -> Iterator[CredentialSource]:
         registry = self._registries.find(image.registry)
