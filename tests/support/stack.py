@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -52,7 +52,7 @@ class Stack:
         *rules: Rule,
         targets: Sequence[Target] = (),
         resolving: Resolving = USUAL,
-        providers: Mapping[str, Provider] | None = None,
+        providers: Mapping[str, Provider] | Callable[[Outbound, Registries], Mapping[str, Provider]] | None = None,
     ) -> None:
         self.clock = Clock()
         self.log = io.StringIO()
@@ -75,8 +75,9 @@ class Stack:
             warn=self.telemetry.registry_warning,
             resolver=names or Names({}),
         )
-        client = RegistryClient(self._outbound, known, now=self.clock, jitter=lambda: 0.0)
-        credentials = Credentials(known, key=KEY, providers=self._providers)
+        providers = self._providers(self._outbound, known) if callable(self._providers) else self._providers
+        credentials = Credentials(known, key=KEY, providers=providers)
+        client = RegistryClient(self._outbound, known, now=self.clock, jitter=lambda: 0.0, refused=credentials.doubt)
         resolver = Resolver(
             client,
             credentials,

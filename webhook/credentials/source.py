@@ -1,9 +1,10 @@
 """Which credentials to try for an image and in which order: those that the configuration grants to the asker."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from webhook.core.credential import ANONYMOUS, ANONYMOUS_KIND, Candidates, Credential, candidates
 from webhook.core.hosts import CredentialSource, Registries
@@ -27,6 +28,14 @@ class Provider(Protocol):
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> tuple[Credential, ...]:
         """The credentials, by the absolute loop time `deadline`."""
+
+
+@runtime_checkable
+class Renewing(Provider, Protocol):
+    """A provider whose credentials are the operator's and change on their own."""
+
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one."""
 
 
 class OperatorFile:
@@ -126,6 +135,23 @@ class Credentials:
         every: Iterable[Provider] = (*self._files.values(), *self._providers.values())
         return tuple(line for one in every for line in one.problems)
 
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one: who can get another looks whether it has to."""
+        provider = self._providers.get(credential.kind)
+        if isinstance(provider, Renewing):
+            provider.doubt(credential)
+
+    async def prepare(self, *, deadline: float) -> None:
+        """Have the providers ask now for what all Pods will want of the hosts that stand literally in the configuration."""
+        everyone = Audience("")
+        waits = [
+            provider.fetch(Reference(host, "any", "any"), everyone, deadline=deadline)
+            for host, registry in self._registries.literal.items()
+            for kind in {source.kind for source in registry.credentials}
+            if isinstance(provider := self._providers.get(kind), Renewing)
+        ]
+        await asyncio.gather(*waits)
+
     def refresh(self) -> bool:
         """Read the operator's files again; whether any of them changed."""
         changes = [file.refresh() for file in self._files.values()]
@@ -196,7 +222,7 @@ def _once_each(found: Iterable[Credential]) -> Iterator[Credential]:
     """Each secret once, under the kind that named it first: trying it again would only count as another refusal."""
     seen = set()
     for one in found:
-        secret = (one.username, one.password, one.identity_token, one.registry_token)
+        secret = (one.username, one.password, one.identity_token, one.registry_token, one.lacks)
         if secret not in seen:
             seen.add(secret)
             yield one
