@@ -26,13 +26,19 @@ CACHED = f"localhost:30081/team/app@{D}"
 
 
 def review(
-    document: Any, *, operation: str = "CREATE", resource: str = "pods", sub: str = "", old: Any = None
+    document: Any,
+    *,
+    operation: str = "CREATE",
+    resource: str = "pods",
+    sub: str = "",
+    old: Any = None,
+    namespace: str = "default",
 ) -> bytes:
     request: dict[str, Any] = {
         "uid": "0b4a",
         "kind": {"group": "", "version": "v1", "kind": "Pod"},
         "resource": {"group": "", "version": "v1", "resource": resource},
-        "namespace": "default",
+        "namespace": namespace,
         "operation": operation,
         "object": document,
     }

@@ -31,11 +31,14 @@ _SIGNED: Final = re.compile(
     r"SignedHeaders=(?P<headers>[^,]+), Signature=(?P<signature>[0-9a-f]{64})"
 )
 _API: Final = re.compile(
-    r"(?:api\.)?ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.(?:com(?:\.cn)?|eu)|api\.aws|c2s\.ic\.gov)"
+    r"(?:api\.)?ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.(?:com(?:\.cn)?|eu)|api\.aws"
+    r"|api\.amazonwebservices\.com\.cn|sc2s\.sgov\.gov|c2s\.ic\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )
 _STS: Final = re.compile(r"sts(?:\.(?P<region>[a-z0-9-]+))?\.amazonaws\.(?:com(?:\.cn)?|eu)")
 _REGISTRY: Final = re.compile(
-    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\.(?:amazonaws\.(?:com(?:\.cn)?|eu)|on\.aws|c2s\.ic\.gov)"
+    r"(?P<account>\d{12})\.dkr[.-]ecr(?:-fips)?\.(?P<region>[a-z0-9-]+)\."
+    r"(?:amazonaws\.(?:com(?:\.cn)?|eu)|on\.aws|on\.amazonwebservices\.com\.cn|sc2s\.sgov\.gov|c2s\.ic\.gov"
+    r"|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
 )
 _PRIVATE: Final = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
 _PUBLIC: Final = "SpencerFrontendService.GetAuthorizationToken"

@@ -4,13 +4,12 @@ door to registries by a table of names. Plain HTTP, which metadata services spea
 """
 
 import asyncio
-import hashlib
 import json
 import socket
 import ssl
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +20,19 @@ import pytest
 import trustme
 from aiohttp.abc import ResolveResult
 
+from tests.core.world import PRIVATE
+from tests.doors import Clock
 from tests.support.door import Names
 from tests.support.registry import CANARY, PATH, Document, image_document
-from webhook.core.hosts import CredentialSource, Registry
+from tests.support.stack import Stack
+from webhook.core.credential import Credential
+from webhook.core.globs import Globs
+from webhook.core.hosts import CredentialSource, Registries, Registry
+from webhook.credentials.cloud import Cloud as Source
+from webhook.credentials.cloud import CloudLogins
+from webhook.credentials.renewals import Renewals
+from webhook.credentials.source import Provider
+from webhook.outbound import Outbound
 
 SECONDS: Final = 10.0
 _VARIABLES: Final = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "CLOUDSDK_", "IDENTITY_", "MSI_", "IMDS_")
@@ -231,10 +240,10 @@ def _read(stream: Any, host: str, *, is_tls: bool) -> Ask | None:
         name, _, value = field.partition(":")
         headers[name.lower()] = value.strip()
     body = stream.read(int(headers.get("content-length", 0)))
-    parts = urlsplit(target)
-    if parts.scheme:
+    if target.startswith("http://"):
         # As a proxy is asked: http://169.254.169.254/latest/…
-        host, target = parts.netloc, target.partition(parts.netloc)[2]
+        host = urlsplit(target).netloc
+        target = target.partition(host)[2]
     if is_tls and headers.get("host", "").removesuffix(":443") != host:
         raise ValueError("the Host header is not the name of the certificate")
     return Ask(host or headers.get("host", ""), method, target, headers, body, is_tls)
@@ -272,6 +281,39 @@ def served(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, folder: Path, ambient:
         front.stop()
 
 
-def fingerprint(text: str) -> str:
-    """A short name for a secret, so that a stand-in need not repeat it."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+class Logged(Stack):
+    """A whole stack that logs in at one cloud, with the cloud's own library. `troubles` holds the outcome of each
+    login, empty for one that was had."""
+
+    def __init__(self, make: Callable[[Outbound, Registries, Clock], Source], *hosts: str) -> None:
+        self.troubles: list[str] = []
+        rule = msgspec.structs.replace(PRIVATE, images=Globs(tuple(f"{host}/**" for host in hosts)))
+        super().__init__(rule, providers=self._made)
+        self._make = make
+        self.kept = Renewals[Credential](
+            self.clock, jitter=lambda: 0.0, tell=lambda _place, trouble: self.troubles.append(trouble)
+        )
+
+    def _made(self, outbound: Outbound, registries: Registries) -> Mapping[str, Provider]:
+        cloud = self._make(outbound, registries, self.clock)
+        return {cloud.kind: CloudLogins(cloud, self.kept)}
+
+    async def close(self) -> None:
+        """End everything that is under way."""
+        await self.kept.aclose()
+        await super().close()
+
+    async def landed(self) -> None:
+        """Wait until no login is under way."""
+        while tasks := [*self.kept._flying.values()]:
+            await asyncio.wait(tasks)
+
+    async def burst(self, host: str, number: int, *, seconds: float = 5.0) -> set[str]:
+        """What Pods of so many namespaces, all at once, get for the same image."""
+        seen = await asyncio.gather(
+            *(
+                self.admit(f"{host}/{PATH}:stable", seconds=seconds, namespace=f"team-{number}")
+                for number in range(number)
+            )
+        )
+        return {one.images[0] for one in seen}

@@ -114,11 +114,11 @@ class Stack:
         if self._outbound is not None:
             await self._outbound.aclose()
 
-    async def admit(self, *images: str, seconds: float = 5.0, **metadata: Any) -> Answered:
+    async def admit(self, *images: str, seconds: float = 5.0, namespace: str = "default", **metadata: Any) -> Answered:
         """Ask for a Pod with these images."""
         assert self.engine is not None
         document = pod(*images, **metadata)
-        outcome = self.engine.answer_now(review(document))
+        outcome = self.engine.answer_now(review(document, namespace=namespace))
         if isinstance(outcome, Waiting):
             outcome = await self.engine.answer(outcome, deadline=soon(seconds))
         return Answered(document, checked(json.loads(outcome)))
