@@ -30,6 +30,7 @@ LONGEST: Final = 12 * 3600.0
 
 _FILE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _BROKEN: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (google.auth.exceptions.OAuthError, "Google's token service refuses the identity"),
     (google.auth.exceptions.RefreshError, "Google refuses the credentials, or cannot be reached"),
     (google.auth.exceptions.TransportError, "Google cannot be reached"),
     (google.auth.exceptions.DefaultCredentialsError, "the credentials file cannot be used"),
@@ -97,7 +98,7 @@ def _credentials() -> Any:
         raise NoLogin("the credentials file is no JSON object")
     make = _KINDS.get(info.get("type", ""))
     if make is None:
-        raise NoLogin(f"the credentials file is of no kind that is known here; these are: {', '.join(_KINDS)}")
+        raise NoLogin(f"the credentials file is none of {', '.join(_KINDS)}")
     return make(info)
 
 
