@@ -77,10 +77,11 @@ def _credential(
 ) -> CredentialSource:
     cloud = KINDS.get(source.kind)
     if cloud is not None and not serves(source.kind, host):
-        findings.refuse(pointer, f"{source.kind} logs in at {cloud.hosts} only, and {host} is none of them")
+        findings.warn(pointer, f"{source.kind} logs in at {cloud.hosts} only; this entry contributes nothing")
     elif cloud is not None and not _is_installed(cloud.module):
+        package = f"moorage[{source.kind}]"
         findings.refuse(
-            pointer, f"{source.kind} logins need a package that is not here: pip install moorage[{source.kind}]"
+            pointer, f"{source.kind} logins need a package that is not here; pip install '{package}' brings it"
         )
     if (source.kind == "file") != (source.file is not None):
         message = "write the docker config's path, as {file: docker.json}"
