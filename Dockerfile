@@ -2,9 +2,9 @@
 ARG BASE=python:3.13-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
-COPY requirements/run.txt requirements/run.txt
+COPY requirements/clouds.txt requirements/clouds.txt
 RUN python3 -m venv /opt/moorage \
- && /opt/moorage/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+ && /opt/moorage/bin/pip install --no-cache-dir --require-hashes -r requirements/clouds.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 RUN /opt/moorage/bin/pip install --no-cache-dir --no-deps --no-build-isolation .

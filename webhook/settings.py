@@ -173,8 +173,8 @@ class Credential(Settings):
     """One source of credentials."""
 
     kind: CredentialKind
-    """`pod`: the Pod's pull secrets · `file`: a docker config of the operator's · `ecr`, `acr`, `gar`: the cloud's
-    login · `anonymous`."""
+    """`pod`: the Pod's pull secrets · `file`: a docker config of the operator's · `ecr`, `acr`, `gar`: Moorage's own
+    login at the cloud · `anonymous`: none, and not after another was refused."""
     file: FileName | None = None
     """Path of the docker config, relative to this file."""
     namespaces: tuple[Pattern, ...] = ("*",)

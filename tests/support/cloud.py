@@ -96,16 +96,20 @@ def refused(status: int, *headers: tuple[str, str]) -> Said:
     return as_json({"errors": [{"code": "DENIED", "message": CANARY}]}, status, *headers)
 
 
+Service = Callable[[Ask], Said | None]
+"""Answers what is asked at its own hosts."""
+
+
 class Cloud:
     """What the services of all clouds share: what was asked, what hangs, and registries with one document."""
 
     def __init__(self) -> None:
         self.asked: list[Ask] = []
-        self.faults: dict[str, Callable[[Ask], Said | None]] = {}
+        self.faults: dict[str, Service] = {}
         self.document: Document = image_document()
         self.hanging = threading.Event()
         self.hanging.set()
-        self.services: list[Callable[[Ask], Said | None]] = []
+        self.services: list[Service] = []
 
     def answer(self, ask: Ask) -> Said:
         """The first service whose host this is."""
@@ -161,7 +165,7 @@ class Front(Names):
             )
         ]
 
-    def close(self) -> Any:  # type: ignore[override]
+    def close(self) -> Any:
         """There is nothing that the door could close."""
         return asyncio.sleep(0)
 
@@ -213,7 +217,7 @@ class Front(Names):
             wrapped.context = self._context(name or "nobody.invalid")
 
         first = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        first.sni_callback = chosen  # type: ignore[assignment]
+        first.sni_callback = chosen
         self.authority.issue_cert("nobody.invalid").configure_cert(first)
         return first.wrap_socket(raw, server_side=True), names[0] if names else ""
 

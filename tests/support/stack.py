@@ -114,10 +114,12 @@ class Stack:
         if self._outbound is not None:
             await self._outbound.aclose()
 
-    async def admit(self, *images: str, seconds: float = 5.0, namespace: str = "default", **metadata: Any) -> Answered:
-        """Ask for a Pod with these images."""
+    async def admit(
+        self, *images: str, seconds: float = 5.0, namespace: str = "default", says: str = "", **metadata: Any
+    ) -> Answered:
+        """Ask for a Pod with these images in a namespace; `says` is the one that stands in the Pod itself."""
         assert self.engine is not None
-        document = pod(*images, **metadata)
+        document = pod(*images, **metadata, **({"namespace": says} if says else {}))
         outcome = self.engine.answer_now(review(document, namespace=namespace))
         if isinstance(outcome, Waiting):
             outcome = await self.engine.answer(outcome, deadline=soon(seconds))

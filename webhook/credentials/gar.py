@@ -70,7 +70,7 @@ class _Soon(Request):
 
     def __call__(self, *arguments: Any, **more: Any) -> Any:
         more["timeout"] = min(more.get("timeout") or TIMEOUT, TIMEOUT)
-        return super().__call__(*arguments, **more)
+        return super().__call__(*arguments, **more)  # type: ignore[no-untyped-call]
 
 
 def _login() -> Lasting[Credential]:
@@ -99,7 +99,7 @@ def _credentials() -> Any:
     make = _KINDS.get(info.get("type", ""))
     if make is None:
         raise NoLogin(f"the credentials file is none of {', '.join(_KINDS)}")
-    return make(info)
+    return make(info)  # type: ignore[no-untyped-call]
 
 
 def _usual() -> str | None:
@@ -116,7 +116,7 @@ def _federated(info: Mapping[str, Any]) -> Any:
         raise NoLogin("the credentials file names a program, and none is started")
     is_aws = "environment_id" in source
     kind = aws.Credentials if is_aws else identity_pool.Credentials
-    return kind.from_info(info, scopes=SCOPES)
+    return kind.from_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]
 
 
 _KINDS: Final = {

@@ -119,6 +119,7 @@ class Credentials:
         # Most repositories of a registry share their candidates.
         self._seal = lru_cache(maxsize=1024)(lambda ordered: candidates(ordered, key))
         self._providers = dict(providers or {})
+        self._renewing = {kind: one for kind, one in self._providers.items() if isinstance(one, Renewing)}
         known = files if files is not None else {}
         for path in _files(registries):
             if path in known:
@@ -137,18 +138,16 @@ class Credentials:
 
     def doubt(self, credential: Credential) -> None:
         """A registry refused this one: who can get another looks whether it has to."""
-        provider = self._providers.get(credential.kind)
-        if isinstance(provider, Renewing):
-            provider.doubt(credential)
+        if credential.kind in self._renewing:
+            self._renewing[credential.kind].doubt(credential)
 
     async def prepare(self, *, deadline: float) -> None:
         """Have the providers ask now for what all Pods will want of the hosts that stand literally in the configuration."""
         everyone = Audience("")
         waits = [
-            provider.fetch(Reference(host, "any", "any"), everyone, deadline=deadline)
+            self._renewing[kind].fetch(Reference(host, "any", "any"), everyone, deadline=deadline)
             for host, registry in self._registries.literal.items()
-            for kind in {source.kind for source in registry.credentials}
-            if isinstance(provider := self._providers.get(kind), Renewing)
+            for kind in {source.kind for source in registry.credentials} & self._renewing.keys()
         ]
         await asyncio.gather(*waits)
 
