@@ -54,6 +54,8 @@ def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:
     ordered = tuple(credentials)
     sealed = blake2b(key=key, digest_size=16)
     for one in ordered:
+        # A login never has the fingerprint of a principal, whatever its user is called.
+        sealed.update(b"principal" if one.principal else b"login")
         for part in _stands_for(one):
             text = part.encode()
             sealed.update(len(text).to_bytes(4, "big") + text)
@@ -61,9 +63,8 @@ def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:
 
 
 def _stands_for(one: Credential) -> tuple[str, ...]:
-    # As many parts each, and no user is called by a line break: a login never has the fingerprint of a principal.
     if one.principal:
-        return ("\n", one.kind, one.principal, "")
+        return (one.kind, one.principal)
     return (one.username, one.password.reveal(), one.identity_token.reveal(), one.registry_token.reveal())
 
 
