@@ -34,7 +34,7 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 	$(BIN)/python -m tests.parts floor vegeta
 	$(BIN)/python -m tests.bench --write docs/performance.md
 
-bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 6 minutes)
+bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 12 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
 
 docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code

@@ -26,7 +26,14 @@ def pytest_report_header() -> str | None:
     return None if DIRECTORY in os.environ else "LEFT OUT: tests/cluster/node, which `make test-node` runs"
 
 
-SERVED: Final = {"test_connection.py", "test_drain.py", "test_lane.py", "test_reload.py", "test_server.py"}
+SERVED: Final = {
+    "test_connection.py",
+    "test_drain.py",
+    "test_lane.py",
+    "test_reload.py",
+    "test_server.py",
+    "test_supply.py",
+}
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, Callable[[], Any]]:

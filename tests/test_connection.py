@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.serving import Connection, Running, post, review, serving
 from webhook.core.admission import MAX_BODY
+from webhook.core.secret import Secret
 from webhook.desk import PATIENCE
 
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
@@ -509,7 +510,7 @@ PATHS = [
 
 @BOTH
 async def test_a_secret_path_is_served_and_no_other_and_nothing_tells_it(*, lane: bool) -> None:
-    async with serving(lane=lane, secret=SECRET) as running:
+    async with serving(lane=lane, secrets=(Secret(SECRET),)) as running:
         answers = [await exchange(running, post(WHOLE, path=path, method=method)) for path, method, _ in PATHS]
         assert [answer[0] for answer in answers] == [status for _, _, status in PATHS]
         told = b"".join(answer[2] for answer in answers) + running.telemetry.exposition()[0]

@@ -8,6 +8,7 @@ import pytest
 from tests.support.serving import Running, post, review, serving
 from webhook.connection import RELIED_ON, fits
 from webhook.core.admission import MAX_BODY
+from webhook.core.secret import Secret
 
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
 
@@ -184,7 +185,7 @@ async def test_while_draining_every_answer_ends_its_connection(*, lane: bool) ->
 
 @BOTH
 async def test_a_secret_in_the_path_is_asked_for(*, lane: bool) -> None:
-    async with serving(lane=lane, secret="s3cr3ts3cr3ts3cr3t") as running:
+    async with serving(lane=lane, secrets=(Secret("s3cr3ts3cr3ts3cr3t"),)) as running:
         assert (await exchange(running, post(review("a"))))[0] == 404
         assert (await exchange(running, post(review("a"), path="/mutate/wrong")))[0] == 404
         assert (await exchange(running, post(review("a"), path="/mutate/s3cr3ts3cr3ts3cr3t")))[0] == 200

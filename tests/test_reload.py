@@ -584,6 +584,44 @@ async def test_keys_of_seals_are_read_again_and_a_broken_file_leaves_the_old_one
                 assert (server.service._desk.engine is engine) is not is_good  # type: ignore[union-attr]
 
 
+async def test_path_secrets_are_read_again_and_a_broken_file_leaves_the_old_ones(tmp_path: Path) -> None:
+    file = tmp_path / "path"
+    one, two = "a" * 16, "b" * 16
+    file.write_text(one)
+
+    async def statuses() -> list[int]:
+        found = []
+        for secret in (one, two):
+            connection = await server.connect()
+            await connection.send(post(admission_review(pod("nginx")), path=f"/mutate/{secret}"))
+            found.append((await connection.answer())[0])
+            connection.close()
+        return found
+
+    async with running(tmp_path, path_secret_file=file) as server:
+        assert await statuses() == [200, 404]
+        file.write_text("short\n")
+        assert not await server.service.reload()
+        assert await statuses() == [200, 404]
+        assert "at least 16" in server.lines("path secret not loaded")[-1]["problem"]
+        file.write_text(f"{two}\n{one}\n")
+        assert await server.service.reload()
+        assert await statuses() == [200, 200]
+        assert "PRIVATE" not in (tmp_path / "log").read_text()
+        assert one not in (tmp_path / "log").read_text()
+
+
+async def test_path_secrets_that_change_are_taken_in_without_being_told_to(tmp_path: Path) -> None:
+    file = tmp_path / "path"
+    file.write_text("a" * 16)
+    async with running(tmp_path, path_secret_file=file) as server:
+        desk = server.service._desk
+        assert desk is not None
+        file.write_text("b" * 16)
+        while desk.path != f"/mutate/{'b' * 16}":  # noqa: ASYNC110 - the path is the event
+            await asyncio.sleep(0)
+
+
 # Options that cannot be served with
 
 

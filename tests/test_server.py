@@ -136,7 +136,9 @@ async def test_certificates_that_are_swapped_at_once_leave_one_listener() -> Non
     async with serving() as running:
         pairs = [self_signed("localhost", now=utc_now())[0] for _ in range(5)]
         await asyncio.gather(*(running.server.swap(pair, client_ca="") for pair in pairs))
-        assert {await fingerprint(running) for _ in range(20)} == {running.server.shown[0].leaf.hex()}
+        shown = running.server.shown[0]
+        assert shown is not None
+        assert {await fingerprint(running) for _ in range(20)} == {shown.leaf.hex()}
         place = running.admission
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(*place)
@@ -163,7 +165,9 @@ async def test_a_caller_must_show_a_certificate_of_the_authority_in_force() -> N
 
     async with serving(client_ca=pem(old)) as running:
         assert [await answered(one) for one in (old, new, None)] == [True, False, False]
-        await running.server.swap(running.server.shown[0], client_ca=pem(new))
+        shown = running.server.shown[0]
+        assert shown is not None
+        await running.server.swap(shown, client_ca=pem(new))
         assert [await answered(one) for one in (old, new, None)] == [False, True, False]
         assert (await get(running, "/readyz"))[0] == 200
 

@@ -126,3 +126,13 @@ def namespace_of(file: Path | None = None, context: str | None = None) -> str:
     contexts, current = config.list_kube_config_contexts(str(file) if file is not None else None)
     chosen = next((one for one in contexts if one["name"] == context), current)
     return str((chosen.get("context") or {}).get("namespace") or "default")
+
+
+def own_namespace(kubeconfig: Path | None, file: Path = OWN_NAMESPACE) -> str:
+    """The namespace that this process is at home in: that of its service account, or of the kubeconfig's context."""
+    if kubeconfig is not None:
+        return namespace_of(kubeconfig)
+    try:
+        return file.read_text().strip()
+    except OSError:
+        raise NoCluster(f"{file} cannot be read: say in which namespace") from None

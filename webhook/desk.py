@@ -1,13 +1,15 @@
 """What one admission request is answered with, however it arrived: statuses, limits, deadlines. Knows no sockets."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hmac import compare_digest
 from typing import Final, Protocol
 
 import msgspec
 
 from webhook.core.admission import MAX_BODY, BadReview, decode_envelope, fault_warning, seconds_allowed, untouched
+from webhook.core.paths import path_of
+from webhook.core.secret import Secret
 from webhook.engine import Waiting
 
 IN_FLIGHT: Final = 512
@@ -64,7 +66,7 @@ class Desk:
         engine: Deciding,
         *,
         budget: float,
-        secret: str = "",
+        secrets: Sequence[Secret] = (),
         in_flight: int = IN_FLIGHT,
         gathered: int = GATHERED,
         patience: float = PATIENCE,
@@ -77,22 +79,33 @@ class Desk:
         self.patience = patience
         self.crowd = crowd
         self.draining = False
-        self._path = (f"/mutate/{secret}" if secret else "/mutate").encode()
-        self._is_secret = bool(secret)
+        self._paths: tuple[bytes, ...] = ()
+        self._is_secret = False
+        self.serve_at(secrets)
         self._in_flight = in_flight
         self._waiting = 0
         self._room = gathered
         self._shed = shed
         self._fault = fault
 
+    def serve_at(self, secrets: Sequence[Secret]) -> None:
+        """From now on reviews arrive at the paths with these secrets, or at the one without, where there are none."""
+        self._paths = tuple(path_of(one).encode() for one in secrets) or (path_of(None).encode(),)
+        self._is_secret = bool(secrets)
+
     @property
     def path(self) -> str:
-        """Where reviews arrive."""
-        return self._path.decode()
+        """Where callers are told that reviews arrive."""
+        return self._paths[0].decode()
 
     def serves(self, path: bytes) -> bool:
         """Whether reviews arrive at this path; a secret in it is compared in constant time."""
-        return compare_digest(path, self._path) if self._is_secret else path == self._path
+        if not self._is_secret:
+            return path == self._paths[0]
+        does = False
+        for one in self._paths:
+            does |= compare_digest(path, one)
+        return does
 
     def reply_now(self, body: bytes) -> "Reply | Waiting":
         """The reply from memory, or the review that has to wait and for which there is room."""

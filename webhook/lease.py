@@ -23,6 +23,17 @@ _CONFLICT: Final = 409
 _ABSENT: Final = 404
 
 
+class Pace(msgspec.Struct, frozen=True):
+    """How often the API server is asked, and how soon another takes over; the constants above say what each is."""
+
+    duration: float = DURATION
+    renew_within: float = RENEW_WITHIN
+    retry: float = RETRY
+
+
+USUAL: Final = Pace()
+
+
 class Api(Protocol):
     """Who speaks to the API server: `webhook.kube.Kube`."""
 
@@ -61,6 +72,7 @@ class Lease:
         identity: str,
         now: Callable[[], float],
         wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pace: Pace = USUAL,
     ) -> None:
         """`identity` is this process's own and nobody else's; `now` is monotonic. `trouble` says why the Lease could not be
         read or written last."""
@@ -72,6 +84,7 @@ class Lease:
         self._identity = identity
         self._now = now
         self._wall = wall
+        self._pace = pace
         self.trouble = ""
         self._seen: _Spec | None = None
         self._since = 0.0
@@ -124,7 +137,7 @@ class Lease:
         again, until cancelled."""
         while True:
             while not await self.try_once():
-                await sleep(RETRY)
+                await sleep(self._pace.retry)
             task = asyncio.ensure_future(work())
             try:
                 await self._renew_while(task, sleep)
@@ -135,8 +148,8 @@ class Lease:
 
     async def _renew_while(self, task: "asyncio.Future[None]", sleep: Callable[[float], Awaitable[None]]) -> None:
         renewed = self._now()
-        while not task.done() and self._now() - renewed < RENEW_WITHIN:
-            await sleep(RETRY)
+        while not task.done() and self._now() - renewed < self._pace.renew_within:
+            await sleep(self._pace.retry)
             if await self.try_once():
                 renewed = self._now()
         if task.done():
@@ -146,7 +159,7 @@ class Lease:
     def _may_take(self, spec: _Spec) -> bool:
         if not spec.holder_identity or spec.holder_identity == self._identity:
             return True
-        duration = spec.lease_duration_seconds or DURATION
+        duration = spec.lease_duration_seconds or self._pace.duration
         return self._now() - self._since >= duration
 
     def _mine(self, before: _Spec | None) -> _Spec:
@@ -154,7 +167,9 @@ class Lease:
         held = before is not None and before.holder_identity == self._identity
         turns = (before.lease_transitions or 0) if before is not None else 0
         acquired = before.acquire_time if before is not None and held else now
-        return _Spec(self._identity, int(DURATION), acquired, now, turns if held or before is None else turns + 1)
+        return _Spec(
+            self._identity, int(self._pace.duration), acquired, now, turns if held or before is None else turns + 1
+        )
 
     def _written(self, metadata: dict[str, Any], spec: _Spec) -> dict[str, Any]:
         return {

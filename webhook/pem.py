@@ -1,10 +1,13 @@
-"""Certificates of authorities as people keep them: blocks of PEM with anything in between."""
+"""PEM as people keep it: blocks with anything in between."""
 
 import re
 from typing import Final
 
 _BEGIN: Final = "-----BEGIN CERTIFICATE-----"
 _BLOCK: Final = re.compile(f"{_BEGIN}.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+_ANY: Final = re.compile("-----BEGIN ([A-Z ]+)-----.*?-----END \\1-----\n?", re.DOTALL)
 
 
 class BadAuthorities(ValueError):
@@ -30,3 +33,8 @@ def authorities(text: str) -> str:
         except (ssl.SSLError, TypeError):
             raise BadAuthorities(f"holds a certificate that cannot be read, number {number}") from None
     return "\n".join(blocks) + "\n"
+
+
+def blocks(text: str, kind: str) -> list[str]:
+    """The whole blocks of a kind, as CERTIFICATE; PRIVATE KEY finds those of an algorithm too."""
+    return [found[0] for found in _ANY.finditer(text) if found[1].endswith(kind)]

@@ -6,12 +6,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from webhook.core.bundle import BY_URL
 from webhook.core.registration import NAME, NotRegistered, Reached, registration
 from webhook.kube import Answer
 from webhook.upkeep import FOLDER, PATH, WITHIN
-
-BY_URL: Final = "moorage.dev/registered-by-url"
-"""Marks a registration that a process on a laptop made, so that the next one may replace what a crash left behind."""
 
 
 class Api(Protocol):

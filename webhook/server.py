@@ -39,7 +39,7 @@ class Server:
         self,
         desk: Desk,
         telemetry: Telemetry,
-        pair: Pair,
+        pair: Pair | None,
         *,
         listen: Listen,
         ops_listen: Listen,
@@ -50,8 +50,8 @@ class Server:
         own_protocol: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`pair` and `client_ca` (PEM) serve until `swap` is given others. It is `up` once it serves, and `stopping` from
-        the signal on. Without the `lane`, or without any protocol of our own, plain ASGI answers everything.
+        """`pair` and `client_ca` (PEM) serve until `swap` is given others; without a pair it waits for the first one, not
+        ready, and tells why there is none as `missing` says. It is `up` once it serves, and `stopping` from the signal on. Without the `lane`, or without any protocol of our own, plain ASGI answers everything.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -64,16 +64,18 @@ class Server:
         self._ops_listen = ops_listen
         self._pair = pair
         self._client_ca = client_ca
-        self._context = context(pair, client_ca=client_ca)
+        self._context = context(pair, client_ca=client_ca) if pair is not None else None
+        self.missing = "there is no certificate yet"
         self._fits = own_protocol and fits()
         self._lane = lane and self._fits
         self.up = asyncio.Event()
         self.stopping = self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._begin = asyncio.Event()
         self._swapping = asyncio.Lock()
         self._admission = Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
         self._ops = Quiet(self._config(operations(self._checks, telemetry.exposition), lane=False), self._listen_ops)
-        self._handshake = Handshake(self._own_address, lambda: self._pair, wall=wall)
+        self._handshake = Handshake(self._own_address, self._in_force, wall=wall)
         self._socket: socket.socket | None = None
         self._ops_socket: socket.socket | None = None
         self._callers: WeakSet[asyncio.Protocol] = WeakSet()
@@ -92,7 +94,6 @@ class Server:
         except OSError:
             self._socket.close()
             raise
-        self._telemetry.expiry.set(self._pair.expires)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -101,13 +102,17 @@ class Server:
             "admission": f"https://{address_of(self._socket)}",
             "ops": f"http://{address_of(self._ops_socket)}",
         }
-        serving = [asyncio.create_task(self._admission.serve()), asyncio.create_task(self._ops.serve())]
+        serving = [asyncio.create_task(self._ops.serve())]
         flushing = asyncio.create_task(self._flush())
         try:
-            await until(serving, self._admission.up, self._ops.up)
-            self.up.set()
-            self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
-            ready(json.dumps({"listening": addresses}))
+            await until(serving, self._ops.up)
+            await self._await_pair(serving)
+            if not self._stop.is_set():
+                serving.append(asyncio.create_task(self._admission.serve()))
+                await until(serving, self._admission.up)
+                self.up.set()
+                self._telemetry.log.write("info", "serving", lane=self._lane, **addresses)
+                ready(json.dumps({"listening": addresses}))
             await until(serving, self._stop)
             await self._end(serving)
         finally:
@@ -119,9 +124,18 @@ class Server:
             self._socket.close()
             self._telemetry.log.flush()
 
+    async def _await_pair(self, serving: list[asyncio.Task[None]]) -> None:
+        """Until there is something to serve with, or the end comes first."""
+        if self._pair is not None:
+            self._telemetry.expiry.set(self._pair.expires)
+            return
+        self._telemetry.log.write("info", "waiting for a certificate")
+        await until(serving, self._begin)
+
     def stop(self) -> None:
         """What SIGTERM does; a second one cuts the drain short, and still nobody who waits goes without an answer."""
         (self._hurry if self._stop.is_set() else self._stop).set()
+        self._begin.set()
 
     async def swap(self, pair: Pair, *, client_ca: str) -> None:
         """Serve new connections with another certificate and authority of clients; open ones stay.
@@ -142,13 +156,19 @@ class Server:
                 old, self._admission.servers[0] = self._admission.servers[0], listener
                 old.close()
             self._pair, self._client_ca = pair, client_ca
+        self._begin.set()
         self._telemetry.expiry.set(pair.expires)
         self._telemetry.log.write("info", "certificate changed", expires=pair.expires)
 
     @property
-    def shown(self) -> tuple[Pair, str]:
+    def shown(self) -> tuple[Pair | None, str]:
         """The pair and the authority of clients that are in force."""
         return self._pair, self._client_ca
+
+    def _in_force(self) -> Pair:
+        if self._pair is None:
+            raise CannotServe(self.missing)
+        return self._pair
 
     async def _listen_for_reviews(self, server: Quiet) -> asyncio.Server:
         if self._socket is None:
@@ -180,7 +200,7 @@ class Server:
     async def _checks(self) -> dict[str, str]:
         return {
             "configuration": "",
-            "tls": await self._handshake.problem(),
+            "tls": await self._handshake.problem() if self._pair is not None else self.missing,
             "draining": "the server is about to stop" if self._desk.draining else "",
         }
 
@@ -206,11 +226,12 @@ class Server:
         """Not ready, still accepting, every answer ends its connection; then nobody new; then stop."""
         self._desk.draining = True
         self._telemetry.log.write("info", "draining", seconds=self._drain)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), self._drain)
-        async with self._swapping:
-            self._close_the_door()
-        await self._hear_the_last()
+        if self.up.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self._drain)
+            async with self._swapping:
+                self._close_the_door()
+            await self._hear_the_last()
         for server in (self._admission, self._ops):
             server.ending.set()
         await asyncio.gather(*serving)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import msgspec
 
-from webhook.access import HOST, OWN_NAMESPACE, NoCluster, of_kubeconfig, of_pod
+from webhook.access import HOST, OWN_NAMESPACE, NoCluster, of_kubeconfig, of_pod, own_namespace
 from webhook.config import BadConfiguration, Loaded, load
+from webhook.core.keeping import SETTLE
+from webhook.core.paths import BadPath, path_secrets
 from webhook.core.registration import NAME, NotRegistered, Reached
 from webhook.core.seal import Sealer
+from webhook.core.secret import Secret
 from webhook.desk import Desk
 from webhook.listening import Listen, announce
 from webhook.reload import fingerprint, watch
@@ -26,8 +30,10 @@ from webhook.wiring import Assembly, Cluster, new_id, sealer_from
 from webhook.writer import Writer
 
 if TYPE_CHECKING:
+    from webhook.certificates import Held
     from webhook.covering import Covering
     from webhook.registrar import Registrar
+    from webhook.supply import Supply
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -52,6 +58,8 @@ class Options(msgspec.Struct, frozen=True):
     kube: str = "auto"
     kubeconfig: Path | None = None
     register_url: str = ""
+    tls_secret: str = ""
+    tls_settle: float = SETTLE
 
 
 class BadOptions(ValueError):
@@ -91,6 +99,9 @@ class Service:
         self._assembly: Assembly | None = None
         self._desk: Desk | None = None
         self._registrar: Registrar | None = None
+        self._supply: Supply | None = None
+        self._unread_before = ""
+        self._unkept_before = ""
         self._covering: Covering | None = None
         self.server: Server | None = None
 
@@ -104,9 +115,12 @@ class Service:
         logging.getLogger().addHandler(libraries)
         try:
             server, assembly = self._assembled()
-            await assembly.warm(self._loaded)
+            if self._supply is None:
+                await assembly.warm(self._loaded)
             calm_collector()
             beside = [asyncio.create_task(one) for one in (self._watch(), self._renew_in_time(), self._cover())]
+            if self._supply is not None:
+                beside.append(asyncio.create_task(self._supplied(self._supply)))
             registered = asyncio.create_task(self._registered(server))
             try:
                 await server.run(ready=ready)
@@ -142,6 +156,8 @@ class Service:
         if self._registrar is None or self.server is None or self._desk is None:
             return
         pair, _ = self.server.shown
+        if pair is None:
+            return
         authority = self._authority.certificate if self._authority is not None else pair.certificate
         await self._registrar.put(Reached(self._desk.path, url=self._options.register_url, authority=authority))
         self.telemetry.log.write("info", "registered", url=self._options.register_url)
@@ -174,6 +190,7 @@ class Service:
             sealer = sealer_from(options.seal_key_file)
             cluster = self._cluster(sealer)
             self._registrar = self._registrar_of(cluster)
+            self._supply = self._supply_of(cluster)
             self._covering = self._covering_of(cluster)
             assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
@@ -182,7 +199,7 @@ class Service:
         self._desk = Desk(
             assembly.engine(self._loaded),
             budget=self._loaded.resolving.budget,
-            secret=_secret(options.path_secret_file),
+            secrets=_path_secrets(options.path_secret_file),
             shed=self.telemetry.shed,
             fault=self._fault,
         )
@@ -198,15 +215,15 @@ class Service:
             lane=options.lane,
         )
         self._in_force(self._loaded)
-        self.telemetry.certificate_success.set(1)
+        self.telemetry.certificate_success.set(int(pair is not None))
         return self.server, assembly
 
     async def reload(self) -> bool:
-        """Load configuration, seal keys and certificate again; what is broken leaves the last good one in force. Whether
+        """Load configuration, seal keys, certificate and path secrets again; what is broken leaves the last good one in force. Whether
         all of it is in force now."""
         async with self._reloading:
             self._trouble.clear()
-            for part in (self._reload_configuration, self._reload_pair):
+            for part in (self._reload_configuration, self._reload_pair, self._reload_paths):
                 await self._try(part)
             return not self._trouble
 
@@ -257,7 +274,9 @@ class Service:
         options = self._options
         if self.server is None:
             return
-        shown = pair, client_ca = self.server.shown
+        pair, client_ca = shown = self.server.shown
+        if pair is None:
+            return
         try:
             if options.tls_cert is not None and options.tls_key is not None:
                 pair = read(options.tls_cert, options.tls_key, now=utc_now(), names=pair.names)
@@ -268,7 +287,65 @@ class Service:
         except (BadCertificate, BadOptions, NotRegistered) as bad:
             self.telemetry.certificate_success.set(0)
             raise _NotLoaded("certificate not loaded", problem=str(bad)) from None
-        self.telemetry.certificate_success.set(1)
+        if self._supply is None:
+            self.telemetry.certificate_success.set(1)
+
+    async def _reload_paths(self) -> None:
+        file = self._options.path_secret_file
+        if file is None or self._desk is None:
+            return
+        before = self._desk.path
+        try:
+            self._desk.serve_at(_path_secrets(file))
+            if self._desk.path != before:
+                await self._register()
+        except (BadOptions, NotRegistered) as bad:
+            raise _NotLoaded("path secret not loaded", problem=str(bad)) from None
+
+    async def _supplied(self, supply: "Supply") -> None:
+        while True:
+            try:
+                await supply.run()
+            except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
+                self._fault("", error)
+                await asyncio.sleep(RENEW_EVERY)
+
+    async def _take(self, held: "Held") -> None:
+        """Serve with what the Secret holds; what of it cannot be used leaves what was in force."""
+        server, desk, assembly = self.server, self._desk, self._assembly
+        if server is None or desk is None or assembly is None:
+            return
+        async with self._reloading:
+            if held.sealer is not None and held.sealer != assembly.sealer:
+                desk.engine = assembly.engine(self._loaded, held.sealer)
+            if held.paths is not None:
+                desk.serve_at(held.paths)
+            pair, client_ca = server.shown
+            if held.pair is None or held.pair == pair:
+                return
+            if pair is None:
+                # Not before: what running Pods say is believed by the seal keys.
+                await assembly.warm(self._loaded)
+            await server.swap(held.pair, client_ca=client_ca)
+
+    def _unread(self, trouble: str) -> None:
+        """Hear what is wrong with the Secret that was read last."""
+        self.telemetry.certificate_success.set(int(not trouble))
+        if self.server is not None:
+            self.server.missing = trouble or self.server.missing
+        if trouble and trouble != self._unread_before:
+            self.telemetry.log.write("error", "certificate not loaded", problem=trouble)
+        self._unread_before = trouble
+
+    def _unkept(self, trouble: str | None) -> None:
+        """Hear what is wrong with keeping the Secret and the registration right; None from a replica that does not."""
+        kept = self.telemetry.certificates_kept
+        kept.values.clear()
+        if trouble is not None:
+            kept.set(int(not trouble))
+        if trouble and trouble != self._unkept_before:
+            self.telemetry.log.write("error", "certificates not kept", problem=trouble)
+        self._unkept_before = trouble or ""
 
     def _cluster(self, sealer: Sealer) -> Cluster | None:
         """The cluster of the kubeconfig, else the one this Pod runs in, else none."""
@@ -295,6 +372,27 @@ class Service:
         from webhook.registrar import Registrar as ByUrl  # noqa: PLC0415 - as the cluster's own
 
         return ByUrl(cluster.kube)
+
+    def _supply_of(self, cluster: Cluster | None) -> "Supply | None":
+        options = self._options
+        if not options.tls_secret:
+            return None
+        if cluster is None:
+            raise BadOptions(f"--tls-secret {options.tls_secret} wants a cluster that holds it: give --kubeconfig")
+        namespace, _, name = options.tls_secret.rpartition("/")
+        from webhook import supply, vault  # noqa: PLC0415 - as the cluster's own
+
+        return supply.Supply(
+            cluster.kube,
+            vault.Vault(cluster.kube, namespace or own_namespace(options.kubeconfig), name),
+            identity=f"{socket.gethostname()}_{new_id()}",
+            clocks=supply.Clocks(time.monotonic, utc_now),
+            take=self._take,
+            unread=self._unread,
+            unkept=self._unkept,
+            did=lambda what: self.telemetry.log.write("info", "certificates kept", did=what),
+            settle=options.tls_settle,
+        )
 
     def _covering_of(self, cluster: Cluster | None) -> "Covering | None":
         if cluster is None:
@@ -342,15 +440,32 @@ class Service:
 
     def _files(self) -> Sequence[Path]:
         options = self._options
-        more = (options.tls_cert, options.tls_key, options.client_ca, options.seal_key_file)
+        more = (
+            *(options.tls_cert, options.tls_key, options.client_ca),
+            *(options.seal_key_file, options.path_secret_file),
+        )
         return [*self._loaded.files, *(file for file in more if file is not None)]
 
-    def _first_pair(self) -> Pair:
+    def _first_pair(self) -> Pair | None:
+        """None where it has to be waited for."""
         options = self._options
+        if options.tls_secret:
+            beside = (
+                *(options.tls_cert, options.tls_key, options.tls_self_signed),
+                *(options.seal_key_file, options.path_secret_file, options.register_url),
+            )
+            if any(beside):
+                raise BadOptions(
+                    "--tls-secret holds certificate, seal keys and path secrets: leave out --tls-cert, --tls-key, "
+                    "--tls-self-signed, --seal-key-file, --path-secret-file and --register-url"
+                )
+            return None
         if options.tls_cert is not None and options.tls_key is not None:
             return read(options.tls_cert, options.tls_key, now=utc_now())
         if options.tls_cert is not None or options.tls_key is not None or not options.tls_self_signed:
-            raise BadOptions("no certificate: give --tls-cert and --tls-key, or --tls-self-signed NAME --ca-out FILE")
+            raise BadOptions(
+                "no certificate: give --tls-secret NAME, --tls-cert and --tls-key, or --tls-self-signed NAME --ca-out FILE"
+            )
         self._authority = Authority(now=utc_now())
         if options.ca_out is not None:
             try:
@@ -364,7 +479,7 @@ class Service:
         if self._authority is None or self.server is None:
             return
         pair, client_ca = self.server.shown
-        if is_due(pair, now=now):
+        if pair is not None and is_due(pair, now=now):
             await self.server.swap(self._authority.issue(self._options.tls_self_signed, now=now), client_ca=client_ca)
 
     async def _renew_in_time(self) -> None:
@@ -387,11 +502,13 @@ def calm_collector() -> None:
     gc.enable()
 
 
-def _secret(file: Path | None) -> str:
-    secret = _text(file).strip()
-    if file is not None and (len(secret) < 16 or not secret.isascii() or not secret.isalnum()):
-        raise BadOptions(f"--path-secret-file {file}: at least 16 letters and digits are wanted")
-    return secret
+def _path_secrets(file: Path | None) -> tuple[Secret, ...]:
+    if file is None:
+        return ()
+    try:
+        return path_secrets(_text(file))
+    except BadPath as bad:
+        raise BadOptions(f"--path-secret-file {file}: {bad}") from None
 
 
 def _client_ca(file: Path | None) -> str:

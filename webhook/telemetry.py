@@ -185,6 +185,10 @@ class Telemetry:
         self.certificate_success = Level(
             "moorage_certificate_reload_success", "1 when the certificate that was found last is the one that serves."
         )
+        self.certificates_kept = Level(
+            "moorage_certificates_kept",
+            "1 while the Secret and the registration are as they should be; from the replica that keeps them.",
+        )
         self.reload_success = Level(
             "moorage_config_reload_success", "1 when the last load of the configuration worked."
         )

@@ -59,7 +59,8 @@ class Tending:
         self._telemetry = Telemetry(Log(self._writer, lost=lambda: self._writer.lost))
         self._kube = Kube(options.access)
         self._loaded = self._load(options.config)
-        self._sealer = sealer_from(options.seal_key_file)
+        self._sealer = sealer_from(options.seal_key_file if not self._lacks_keys() else None)
+        self._is_waiting = self._lacks_keys()
         self._seen = fingerprint(self._files())
         self._assembly = Assembly(self._telemetry, self._sealer, Cluster(self._kube, self._sealer))
         self._adopter = self._adopter_of(self._loaded, self._sealer)
@@ -98,6 +99,9 @@ class Tending:
     async def round(self) -> str:
         """Look at every living revision, write and tell what there is; what kept it from that, empty for nothing."""
         trouble = self._reload()
+        if self._is_waiting:
+            # Pins that nobody else believes would only have to be written again.
+            return trouble or f"{self._options.seal_key_file} is not there yet: nothing is written before"
         try:
             living = await survey(self._kube, self._options.namespace)
         except ListBroke as broke:
@@ -136,15 +140,22 @@ class Tending:
             return ""
         try:
             loaded = self._load(options.config or self._loaded.path)
+            if self._is_waiting and self._lacks_keys():
+                return ""
             sealer = sealer_from(options.seal_key_file) if options.seal_key_file is not None else self._sealer
         except ValueError as bad:
             self._telemetry.reloaded(success=False, seconds=time.time())
             problems = bad.problems if isinstance(bad, BadConfiguration) else (bad,)
             return "; ".join(str(one) for one in problems)
-        self._seen, self._loaded, self._sealer = seen, loaded, sealer
+        self._seen, self._loaded, self._sealer, self._is_waiting = seen, loaded, sealer, False
         self._adopter = self._adopter_of(loaded, sealer)
         self._telemetry.reloaded(success=True, seconds=time.time())
         return ""
+
+    def _lacks_keys(self) -> bool:
+        """Whether the file of seal keys is still to come, as where it is mounted from a Secret that the webhook makes."""
+        file = self._options.seal_key_file
+        return file is not None and not file.exists()
 
     def _adopter_of(self, loaded: Loaded, sealer: Sealer) -> Adopter:
         engine = self._assembly.engine(loaded, sealer)

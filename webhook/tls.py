@@ -2,6 +2,7 @@
 
 import ssl
 import tempfile
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from webhook.core.keeping import AUTHORITY_LIFE, BACKDATED, LEAF_LIFE
 from webhook.pem import BadAuthorities, authorities
 
-LEAF_DAYS: Final = 30
-CA_DAYS: Final = 365
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
 class BadCertificate(ValueError):
@@ -25,12 +26,13 @@ class BadCertificate(ValueError):
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A certificate chain and its key, both PEM, with what its leaf says: itself in DER, the moment it expires (unix
-    seconds) and the names it is for."""
+    """A certificate chain and its key, both PEM, with what its leaf says: itself in DER, the moments at which it begins and
+    ends (unix seconds) and the names it is for."""
 
     certificate: bytes
     key: bytes
     leaf: bytes
+    starts: float
     expires: float
     names: frozenset[str]
 
@@ -56,10 +58,22 @@ def read(certificate: Path, key: Path, *, now: datetime, names: frozenset[str] =
 
 
 def check(certificate: bytes, key: bytes, *, now: datetime) -> Pair:
-    """A pair that may serve.
+    """A pair that may serve now.
 
     Raises:
-        BadCertificate: expired, without a subject alternative name, for no server, or not belonging together.
+        BadCertificate: not valid now, without a subject alternative name, for no server, or not belonging together.
+    """
+    pair = joined(certificate, key)
+    if not pair.starts <= now.timestamp() < pair.expires:
+        raise BadCertificate(f"the certificate is valid from {_moment(pair.starts)} to {_moment(pair.expires)} only")
+    return pair
+
+
+def joined(certificate: bytes, key: bytes) -> Pair:
+    """A pair that belongs together, whenever it is valid.
+
+    Raises:
+        BadCertificate: not belonging together, without a subject alternative name, or for no server.
     """
     try:
         leaf = x509.load_pem_x509_certificates(certificate)[0]
@@ -69,12 +83,13 @@ def check(certificate: bytes, key: bytes, *, now: datetime) -> Pair:
     public = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     if leaf.public_key().public_bytes(*public) != private.public_key().public_bytes(*public):
         raise BadCertificate("the key does not belong to the certificate")
-    if not leaf.not_valid_before_utc <= now < leaf.not_valid_after_utc:
-        raise BadCertificate(
-            f"the certificate is valid from {leaf.not_valid_before_utc} to {leaf.not_valid_after_utc} only"
-        )
-    expires = leaf.not_valid_after_utc.timestamp()
-    return Pair(certificate, key, leaf.public_bytes(serialization.Encoding.DER), expires, _names(leaf))
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    starts, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    return Pair(certificate, key, der, starts, ends, _names(leaf))
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _names(leaf: x509.Certificate) -> frozenset[str]:
@@ -136,35 +151,62 @@ class Authority:
 
     def __init__(self, *, now: datetime) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "moorage self-signed")])
-        self._ends = now + timedelta(days=CA_DAYS)
-        made = (
-            _certificate(self._name, self._name, self._key.public_key(), now, self._ends)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
-        self.certificate = made.public_bytes(serialization.Encoding.PEM)
+        self._signer = authority_certificate(self._key, "moorage self-signed", now=now)
+        self.certificate = self._signer.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, name: str, *, now: datetime) -> Pair:
         """A pair for this name and those of loopback."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
-        names = [_name(text) for text in dict.fromkeys([name, "localhost", "127.0.0.1", "::1"])]
-        ends = min(now + timedelta(days=LEAF_DAYS), self._ends)
-        leaf = (
-            _certificate(subject, self._name, key.public_key(), now, ends)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        return check(leaf.public_bytes(pem), secret, now=now)
+        return check(*pair_by(self._signer, self._key, (name, *LOOPBACK), now=now), now=now)
+
+
+def authority_certificate(key: ec.EllipticCurvePrivateKey, name: str, *, now: datetime) -> x509.Certificate:
+    """The certificate of an authority, signed by itself."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    public = key.public_key()
+    return (
+        _certificate(subject, subject, public, now, now + timedelta(seconds=AUTHORITY_LIFE))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def pair_by(
+    signer: x509.Certificate,
+    signer_key: ec.EllipticCurvePrivateKey,
+    names: Iterable[str],
+    *,
+    now: datetime,
+    life: float = LEAF_LIFE,
+) -> tuple[bytes, bytes]:
+    """A certificate for these names that an authority has signed, and its key, both PEM; it lives so many seconds, and ends
+    with the authority at the latest."""
+    every = tuple(dict.fromkeys(names))
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, every[0][:64])])
+    ends = min(now + timedelta(seconds=life), signer.not_valid_after_utc)
+    leaf = (
+        _certificate(subject, signer.subject, key.public_key(), now, ends)
+        .add_extension(x509.SubjectAlternativeName([_name(text) for text in every]), critical=False)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+        .sign(signer_key, hashes.SHA256())
+    )
+    return leaf.public_bytes(serialization.Encoding.PEM), key_text(key)
+
+
+def key_text(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A key as PEM."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def is_due(pair: Pair, *, now: datetime) -> bool:
     """Whether a pair of our own authority has lived two thirds of its life."""
-    return pair.expires - now.timestamp() < timedelta(days=LEAF_DAYS).total_seconds() / 3
+    return pair.expires - now.timestamp() < LEAF_LIFE / 3
 
 
 def self_signed(name: str, *, now: datetime) -> tuple[Pair, bytes]:
@@ -182,9 +224,17 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_before(now - timedelta(seconds=BACKDATED))
         .not_valid_after(ends)
     )
+
+
+def _usage(*wanted: str) -> x509.KeyUsage:
+    every = (
+        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+        *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+    )
+    return x509.KeyUsage(**{one: one in wanted for one in every})
 
 
 def _name(text: str) -> x509.GeneralName:

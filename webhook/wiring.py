@@ -333,6 +333,11 @@ class Assembly:
             await self._cluster.aclose()
 
     @property
+    def sealer(self) -> Sealer:
+        """The seal keys in force."""
+        return self._sealer
+
+    @property
     def has_cluster(self) -> bool:
         """Whether there is a cluster to ask."""
         return self._cluster is not None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -28,16 +29,19 @@ RESTARTED, KILLED = "restarted", "killed"
 RATE: Final = 50
 """Pods a second."""
 RESTARTS: Final = 20
+DRAIN: Final = "5s"
+"""As it is installed."""
 KILLS: Final = 5
 FAILED_OPEN: Final = "apiserver_admission_webhook_fail_open_count"
 
 
 class Seen(msgspec.Struct):
-    """What became of all creations: refused or lost, and admitted as they were."""
+    """What became of all creations: refused or lost, and admitted as they were; `why` the last one failed."""
 
     created: int = 0
     failed: int = 0
     unpinned: int = 0
+    why: str = ""
 
 
 def steady(_folder: Path, _rounds: object) -> list[Figure]:
@@ -51,7 +55,7 @@ def steady(_folder: Path, _rounds: object) -> list[Figure]:
         for name in (RESTARTED, KILLED):
             make_namespace(plane.api, name)
         account = make_account(plane, RESTARTED, folder, rules=RULES)
-        settings = Settings(configuration(upstream.host), account.kubeconfig)
+        settings = Settings(configuration(upstream.host), account.kubeconfig, drain=DRAIN)
         image = upstream.image("team/app", "stable")
         return [
             _restarted(plane, image, settings, folder, authority),
@@ -66,7 +70,7 @@ def _restarted(plane: Running, image: str, settings: Settings, folder: Path, aut
     assert seen.unpinned == 0, seen
     return Figure(
         f"{RESTARTS} rolling restarts of 3 processes, failurePolicy Fail, {RATE} Pods/s: calls that failed",
-        f"{seen.failed} of {seen.created}",
+        f"{seen.failed} of {seen.created} {seen.why}",
         seen.failed,
         Bound(0),
         "calls",
@@ -110,8 +114,8 @@ def _load(plane: Running, namespace: str, image: str) -> Iterator[Seen]:
     def one() -> None:
         try:
             images = images_of(plane.api.create(made, dry_run=True).body)
-        except (ApiError, httpx.HTTPError):
-            images = None
+        except (ApiError, httpx.HTTPError) as error:
+            images, seen.why = None, f"{datetime.now(UTC):%T.%f} {error}"
         with counting:
             seen.created += 1
             seen.failed += images is None

@@ -58,6 +58,7 @@ def test_the_clusters_own_namespaces_and_ours_are_left_out() -> None:
             Reached(),
             {"service": {"namespace": "moorage-system", "name": "moorage", "path": "/mutate", "port": 443}},
         ),
+        (Reached(""), {"service": {"namespace": "moorage-system", "name": "moorage", "port": 443}}),
         (Reached(url="https://127.0.0.1:8443/"), {"url": "https://127.0.0.1:8443/mutate"}),
         (
             Reached(url="https://h", path="/mutate/s", authority=b"PEM"),

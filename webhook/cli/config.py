@@ -88,7 +88,10 @@ def registration(
     ] = "moorage-system",
     service: Annotated[str, typer.Option(metavar="NAME", help="The Service.")] = "moorage",
     url: Annotated[str, typer.Option(metavar="URL", help="A https:// URL instead of a Service.")] = "",
-    path: Annotated[str, typer.Option(metavar="PATH", help="The path of admission.")] = "/mutate",
+    path: Annotated[
+        str,
+        typer.Option(metavar="PATH", help="The path of admission; empty leaves it to `serve --tls-secret`."),
+    ] = "/mutate",
     ca_file: Annotated[
         Path | None, typer.Option("--ca-file", metavar="FILE", help="Whom the API server shall trust, PEM.")
     ] = None,

@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 
 from webhook import __version__
 from webhook.cli.adopt import adopt
+from webhook.cli.certs import app as certs
 from webhook.cli.check import check
 from webhook.cli.common import put, say
 from webhook.cli.completion import VARIABLE, completion
@@ -33,6 +34,7 @@ app = typer.Typer(
 for command in (check, explain, resolve, adopt, serve, demo, version, completion):
     app.command()(command)
 app.add_typer(config, name="config")
+app.add_typer(certs, name="certs")
 
 
 def _version(wanted: bool) -> None:

@@ -43,7 +43,7 @@ def document(chosen: common.Choices, wanted: Wanted) -> dict[str, Any]:
 
     if wanted.url and not wanted.url.startswith("https://"):
         raise Stop(Exit.USAGE, f"--url {wanted.url}: write it as https://HOST:PORT, as the API server reaches Moorage")
-    if not wanted.path.startswith("/"):
+    if not wanted.path.startswith("/") and (wanted.path or wanted.url):
         raise Stop(Exit.USAGE, f"--path {wanted.path}: it begins with a slash")
     if wanted.failure_policy is FailurePolicy.FAIL and not wanted.only and not wanted.opt_in:
         common.say(

@@ -48,6 +48,19 @@ def serve(
     tls_self_signed: Annotated[
         str, typer.Option(metavar="NAME", help="Make a certificate for this name in memory.")
     ] = "",
+    tls_secret: Annotated[
+        str,
+        typer.Option(
+            metavar="[NAMESPACE/]NAME", help="Take and keep certificate, seal keys and path secrets in this Secret."
+        ),
+    ] = "",
+    tls_settle: Annotated[
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="With --tls-secret: within this time every API server and replica has heard of a change.",
+        ),
+    ] = "30s",
     ca_out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the authority of --tls-self-signed here.")
     ] = None,
@@ -104,6 +117,8 @@ def serve(
             kube=kube.value,
             kubeconfig=kubeconfig,
             register_url=register_url,
+            tls_secret=tls_secret,
+            tls_settle=_settle(tls_settle),
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())
@@ -115,3 +130,10 @@ def serve(
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
         raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
+
+
+def _settle(text: str) -> float:
+    seconds = common.duration("--tls-settle", text)
+    if seconds < 1:
+        raise Stop(Exit.USAGE, f"--tls-settle {text}: less than a second is no time to hear of anything")
+    return seconds

@@ -48,7 +48,8 @@ SERVED: Final[Mapping[Kind, tuple[Rules, ...]]] = {
 
 
 class Reached(msgspec.Struct, frozen=True):
-    """Where the API server finds us: a Service of a namespace, or a URL. `authority` is PEM, empty to leave out."""
+    """Where the API server finds us: a Service of a namespace, or a URL. `authority` is PEM, empty to leave out; so is the
+    path of a Service."""
 
     path: str = "/mutate"
     namespace: str = INSTALLED_IN
@@ -63,7 +64,12 @@ class Reached(msgspec.Struct, frozen=True):
         if self.url:
             return {"url": f"{self.url.rstrip('/')}{self.path}", **bundle}
         return {
-            "service": {"namespace": self.namespace, "name": self.service, "path": self.path, "port": 443},
+            "service": {
+                "namespace": self.namespace,
+                "name": self.service,
+                **({"path": self.path} if self.path else {}),
+                "port": 443,
+            },
             **bundle,
         }
 
