@@ -5,18 +5,21 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from tests.doors import settled
 from tests.support.aws import Aws
 from tests.support.azure import Azure
 from tests.support.cloud import Ask, Cloud, Front, Said, Service, served
 from tests.support.google import Google
 from tests.support.process import served as process
 from webhook.config import BadConfiguration, load
+from webhook.credentials.cloud import Threads
 from webhook.telemetry import Log, Telemetry
 from webhook.wiring import Assembly, own_sealer
 
@@ -87,6 +90,7 @@ def test_a_clouds_library_is_imported_where_it_is_configured_and_nowhere_else(
     program = f"""
 import asyncio, pathlib, sys
 from webhook.config import load
+from webhook.credentials.cloud import Threads
 from webhook.telemetry import Telemetry
 from webhook.wiring import Assembly, own_sealer
 
@@ -137,7 +141,7 @@ async def test_it_logs_in_before_the_first_pod_comes_and_not_again_at_a_reload(
     telemetry = Telemetry(Log(log))
     assembly = Assembly(telemetry, own_sealer())
     assembly.engine(loaded)
-    # The registry of Azure is asked, too: by its real name, which leads nowhere here.
+    # Azure's registry is asked, too; its name leads to loopback here, which is refused.
     monkeypatch.setattr(assembly._outbound, "_resolver", front)
     await assembly.warm(loaded)
     asked = len(clouds.of(service))
@@ -187,3 +191,37 @@ async def test_a_cloud_that_hangs_delays_the_start_by_seconds_only(
         await assembly.warm(loaded)
     clouds.hanging.set()
     await assembly.aclose()
+
+
+def test_a_cloud_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
+    program = """
+import asyncio, time
+from webhook.credentials.cloud import Threads
+
+async def main():
+    asyncio.ensure_future(Threads()(time.sleep, 600))
+    await asyncio.sleep(0.1)
+
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+async def test_no_more_than_a_few_threads_wait_for_clouds() -> None:
+    threads, release, inside = Threads(2), threading.Event(), []
+
+    def hang(number: int) -> int:
+        inside.append(number)
+        release.wait(30)
+        return number
+
+    waiting = [asyncio.ensure_future(threads(hang, number)) for number in range(5)]
+    while len(inside) < 2:  # noqa: ASYNC110 - threads know no event of the loop
+        await asyncio.sleep(0.001)
+    # One who gives up frees no place: its thread still hangs.
+    waiting[0].cancel()
+    await settled()
+    assert len(inside) == 2
+    release.set()
+    assert await asyncio.gather(*waiting[1:]) == [1, 2, 3, 4]

@@ -272,8 +272,6 @@ class Clouds:
             await kept.aclose()
         if self._entra is not None:
             await self._entra.aclose()
-        if self._threads is not None:
-            self._threads.close()
 
 
 class Assembly:

@@ -51,7 +51,6 @@ async def opened(front: Front, *hosts: str) -> AsyncIterator[Logged]:
         yield stack
     finally:
         await stack.close()
-        threads.close()
 
 
 def pinned(azure: Azure) -> str:
@@ -186,6 +185,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
     front: Front,
     workload: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     spoil(azure, workload, monkeypatch)
     async with opened(front, HOST) as stack:
@@ -194,7 +194,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
             f"moorage: c0: {HOST}/{PATH}:stable kept as is, not resolved (NoLogin): no acr login: {told}"
         ]
         assert not azure.of("evil")
-        assert is_clean(azure, stack.shown(), json.dumps(seen.pod), *seen.warnings)
+        assert is_clean(azure, stack.shown(), caplog.text, json.dumps(seen.pod), *seen.warnings)
 
 
 async def test_a_token_that_expires_during_a_burst_is_asked_for_once(

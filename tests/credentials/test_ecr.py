@@ -43,10 +43,8 @@ def keys(aws: Aws, front: Front, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def threads() -> Iterator[Threads]:
-    threads = Threads()
-    yield threads
-    threads.close()
+def threads() -> Threads:
+    return Threads()
 
 
 def use(aws: Aws, monkeypatch: pytest.MonkeyPatch, name: str) -> str:
@@ -312,6 +310,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
     threads: Threads,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     spoil(aws, tmp_path, monkeypatch)
     async with opened(front, threads, HOST) as stack:
@@ -322,7 +321,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
         ]
         assert stack.troubles == [told]
         assert not aws.of(HOST)
-        assert is_clean(aws, stack.shown(), json.dumps(seen.pod), *seen.warnings)
+        assert is_clean(aws, stack.shown(), caplog.text, json.dumps(seen.pod), *seen.warnings)
         assert not (tmp_path / "started").exists()
 
 

@@ -47,7 +47,6 @@ async def opened(front: Front, *hosts: str) -> AsyncIterator[Logged]:
         yield stack
     finally:
         await stack.close()
-        threads.close()
 
 
 def pinned(google: Google) -> str:
@@ -151,6 +150,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
     federated: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     spoil(google, tmp_path, monkeypatch)
     async with opened(front, HOST) as stack:
@@ -158,7 +158,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
         assert seen.warnings == [
             f"moorage: c0: {HOST}/{PATH}:stable kept as is, not resolved (NoLogin): no gar login: {told}"
         ]
-        assert is_clean(google, stack.shown(), json.dumps(seen.pod), *seen.warnings)
+        assert is_clean(google, stack.shown(), caplog.text, json.dumps(seen.pod), *seen.warnings)
         assert not (tmp_path / "started").exists()
 
 

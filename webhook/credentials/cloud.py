@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from threading import Thread
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -38,19 +40,35 @@ class Cloud(Protocol):
 
 
 class Threads:
-    """Where blocking libraries are called: a few threads of their own, so that one that hangs holds up neither the loop
-    nor what shares its default pool."""
+    """Where blocking libraries are called: a few threads of their own, so that one that hangs holds up neither the loop,
+    nor what shares its default pool, nor the end of the process."""
 
     def __init__(self, number: int = THREADS) -> None:
-        self._pool = ThreadPoolExecutor(number, thread_name_prefix="cloud")
+        self._places = asyncio.Semaphore(number)
 
     async def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """What the function gives or raises."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        loop = asyncio.get_running_loop()
+        await self._places.acquire()
+        done: asyncio.Future[Result] = loop.create_future()
 
-    def close(self) -> None:
-        """Take no more work, and wait for none."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        def land(tell: Callable[[], None]) -> None:
+            # Only now: who gave up waiting leaves a thread behind, and its place is taken until it ends.
+            self._places.release()
+            if not done.done():
+                tell()
+
+        def work() -> None:
+            try:
+                tell = partial(done.set_result, function(*arguments))
+            except Exception as error:  # noqa: BLE001 - whoever waits gets it
+                tell = partial(done.set_exception, error)
+            # Where the loop has ended, nobody waits.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(land, tell)
+
+        Thread(target=work, name="cloud", daemon=True).start()
+        return await done
 
 
 class CloudLogins:

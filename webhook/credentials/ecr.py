@@ -1,12 +1,15 @@
 """Logins at Amazon's registries, ECR private and public, by botocore's own chain. The only module that imports botocore."""
 
 import logging
+import os
 from base64 import b64decode
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 import botocore.exceptions
 from botocore.config import Config
+from botocore.loaders import create_loader
 from botocore.session import Session
 
 from webhook.core.clouds import ECR, EcrPlace, ecr_place
@@ -90,6 +93,7 @@ def _login(place: EcrPlace) -> Lasting[Credential]:
 
 def _client(place: EcrPlace) -> Any:
     session = Session()
+    session.register_component("data_loader", _loader())
     if session.get_config_variable("region") is None:
         # STS is asked in the region of the registry, if in none that was chosen.
         session.set_config_variable("region", place.region)
@@ -103,6 +107,12 @@ def _client(place: EcrPlace) -> Any:
     )
     service = "ecr-public" if place.is_public else "ecr"
     return session.create_client(service, region_name=place.region, config=config)
+
+
+@cache
+def _loader() -> Any:
+    """What botocore knows of services and regions, read once: it is a megabyte of JSON, and a session takes ten to drop it."""
+    return create_loader(os.environ.get("AWS_DATA_PATH"))
 
 
 def _read(answer: Any) -> Lasting[Credential]:
