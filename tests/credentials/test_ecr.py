@@ -314,7 +314,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
 ) -> None:
     spoil(aws, tmp_path, monkeypatch)
     async with opened(front, threads, HOST) as stack:
-        seen = await stack.admit(f"{HOST}/{PATH}:stable", seconds=20)
+        seen = await stack.admit(f"{HOST}/{PATH}:stable")
         assert seen.images == [f"{HOST}/{PATH}:stable"]
         assert seen.warnings == [
             f"moorage: c0: {HOST}/{PATH}:stable kept as is, not resolved (NoLogin): no ecr login: {told}"
@@ -366,7 +366,7 @@ async def test_the_old_token_is_used_while_renewal_fails_and_no_longer_than_it_l
         assert await stack.burst(HOST, 3) == {pinned(aws)}
         stack.clock.forward(1 * HOURS)
         # The last answer stands in, found again although the token that got it is gone.
-        seen = await stack.admit(f"{HOST}/{PATH}:stable", seconds=20)
+        seen = await stack.admit(f"{HOST}/{PATH}:stable")
         assert seen.sources == ["stale"]
         aws.faults.clear()
         stack.clock.forward(300)

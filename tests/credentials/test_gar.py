@@ -154,7 +154,7 @@ async def test_why_there_is_no_login_is_told_in_our_own_words(
 ) -> None:
     spoil(google, tmp_path, monkeypatch)
     async with opened(front, HOST) as stack:
-        seen = await stack.admit(f"{HOST}/{PATH}:stable", seconds=30)
+        seen = await stack.admit(f"{HOST}/{PATH}:stable")
         assert seen.warnings == [
             f"moorage: c0: {HOST}/{PATH}:stable kept as is, not resolved (NoLogin): no gar login: {told}"
         ]

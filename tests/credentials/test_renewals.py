@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.doors import Clock, settled, soon
-from webhook.credentials.renewals import AGAIN_AT_MOST, DOUBTED_AFTER, Lasting, NoLogin, Renewals
+from webhook.core.lasting import AGAIN_AT_MOST, DOUBTED_AFTER, Lasting
+from webhook.credentials.renewals import NoLogin, Renewals
 
 
 class Source:

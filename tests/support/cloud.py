@@ -24,7 +24,7 @@ from tests.core.world import PRIVATE
 from tests.doors import Clock
 from tests.support.door import Names
 from tests.support.registry import CANARY, PATH, Document, image_document
-from tests.support.stack import Stack
+from tests.support.stack import Answered, Stack
 from webhook.core.credential import Credential
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
@@ -302,6 +302,10 @@ class Logged(Stack):
         cloud = self._make(outbound, registries, self.clock)
         return {cloud.kind: CloudLogins(cloud, self.kept)}
 
+    async def admit(self, *images: str, seconds: float = 30.0, **more: Any) -> Answered:
+        """Ask for a Pod, with time for a library that begins."""
+        return await super().admit(*images, seconds=seconds, **more)
+
     async def close(self) -> None:
         """End everything that is under way."""
         await self.kept.aclose()
@@ -312,7 +316,7 @@ class Logged(Stack):
         while tasks := [*self.kept._flying.values()]:
             await asyncio.wait(tasks)
 
-    async def burst(self, host: str, number: int, *, seconds: float = 5.0) -> set[str]:
+    async def burst(self, host: str, number: int, *, seconds: float = 30.0) -> set[str]:
         """What Pods of so many namespaces, all at once, get for the same image."""
         seen = await asyncio.gather(
             *(

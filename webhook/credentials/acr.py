@@ -17,9 +17,10 @@ from webhook.core.challenge import TOKEN_BODY, Request, Response, Trouble, read_
 from webhook.core.clouds import ACR, AzureCloud, azure_cloud
 from webhook.core.credential import Credential
 from webhook.core.hosts import Registries, Registry
+from webhook.core.lasting import Lasting
 from webhook.core.secret import Secret
 from webhook.credentials.cloud import Threads
-from webhook.credentials.renewals import Lasting, NoLogin, Renewals
+from webhook.credentials.renewals import NoLogin, Renewals
 
 USERNAME: Final = "00000000-0000-0000-0000-000000000000"
 """What an Azure registry wants to read where a user name stands beside one of its own tokens."""

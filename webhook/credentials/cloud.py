@@ -10,9 +10,10 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from webhook.core.credential import Credential
+from webhook.core.lasting import Lasting
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
-from webhook.credentials.renewals import Lasting, NoLogin, Renewals
+from webhook.credentials.renewals import NoLogin, Renewals
 
 THREADS: Final = 4
 SHARE: Final = 0.6

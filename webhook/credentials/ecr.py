@@ -14,9 +14,10 @@ from botocore.session import Session
 
 from webhook.core.clouds import ECR, EcrPlace, ecr_place
 from webhook.core.credential import Credential
+from webhook.core.lasting import Lasting
 from webhook.core.secret import Secret
 from webhook.credentials.cloud import Threads
-from webhook.credentials.renewals import Lasting, NoLogin
+from webhook.credentials.renewals import NoLogin
 
 CONNECT: Final = 3.0
 READ: Final = 5.0

@@ -19,9 +19,10 @@ from google.oauth2 import service_account
 
 from webhook.core.clouds import GAR, is_google
 from webhook.core.credential import Credential
+from webhook.core.lasting import Lasting
 from webhook.core.secret import Secret
 from webhook.credentials.cloud import Threads
-from webhook.credentials.renewals import Lasting, NoLogin
+from webhook.credentials.renewals import NoLogin
 
 USERNAME: Final = "oauth2accesstoken"
 SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)

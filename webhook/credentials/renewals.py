@@ -5,21 +5,12 @@ import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
 
-import msgspec
 from cachetools import LRUCache
+
+from webhook.core.lasting import Kept, Lasting, kept
 
 PLACES: Final = 1_024
 """How many are kept: a `*` of the configuration lets authors choose among more registries than anyone has."""
-RENEW_AT: Final = 0.5
-"""The share of its life after which it is renewed, and a tenth more by chance: replicas shall not ask at once."""
-SPREAD: Final = 0.1
-MARGIN: Final = 30.0
-"""Seconds before its end from which on it is not used any more, where it lives long enough."""
-AGAIN: Final = 5.0
-"""Seconds after which one that could not be had is asked for again; twice as many after each further failure."""
-AGAIN_AT_MOST: Final = 120.0
-DOUBTED_AFTER: Final = 300.0
-"""Seconds for which one that is new is not taken for revoked because a registry refuses it: it may be about the image."""
 
 Value = TypeVar("Value")
 
@@ -27,25 +18,6 @@ Value = TypeVar("Value")
 class NoLogin(Exception):
     """A login could not be had. The text is ours: what libraries raise carries addresses, answers and more, and goes no
     further, not even as a cause."""
-
-
-class Lasting(msgspec.Struct, Generic[Value], frozen=True):
-    """Something that may be used for so many seconds from now."""
-
-    value: Value
-    life: float
-
-
-class _Kept(msgspec.Struct, Generic[Value]):
-    """Times are of the monotonic clock; `until` is 0 where there never was a value."""
-
-    value: Value | None = None
-    born: float = 0.0
-    due: float = 0.0
-    until: float = 0.0
-    again: float = 0.0
-    failures: int = 0
-    trouble: str = ""
 
 
 class Renewals(Generic[Value]):
@@ -60,22 +32,23 @@ class Renewals(Generic[Value]):
     ) -> None:
         self._now = now
         self._jitter = jitter
-        self.tell = tell or (lambda _place, _trouble: None)
-        self._kept: LRUCache[Hashable, _Kept[Value]] = LRUCache(PLACES)
+        self._tell = tell or (lambda _place, _trouble: None)
+        self._kept: LRUCache[Hashable, Kept[Value]] = LRUCache(PLACES)
         self._flying: dict[Hashable, asyncio.Task[None]] = {}
 
     def peek(self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]]) -> Value | NoLogin | None:
         """What is known: the value, or why there is none just now; None when it has to be asked for. A value that is due
         is asked for anew meanwhile."""
-        kept = self._kept.get(place)
-        if kept is None:
+        known = self._kept.get(place)
+        if known is None:
             return None
         now = self._now()
-        if now < kept.until and kept.value is not None:
-            if now >= kept.due and now >= kept.again:
-                self._fly(place, ask)
-            return kept.value
-        return NoLogin(kept.trouble) if now < kept.again else None
+        value = known.usable(now)
+        if value is None:
+            return NoLogin(known.trouble) if known.is_let_be(now) else None
+        if known.is_due(now):
+            self._fly(place, ask)
+        return value
 
     async def get(
         self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]], *, deadline: float
@@ -91,14 +64,13 @@ class Renewals(Generic[Value]):
 
     def doubt(self, value: Value) -> None:
         """It was refused: if it is not all new, it is due."""
-        for kept in self._kept.values():
-            if kept.value == value and self._now() - kept.born >= DOUBTED_AFTER:
-                kept.due = kept.again = 0.0
+        for place, known in tuple(self._kept.items()):
+            self._kept[place] = known.doubted(value, self._now())
 
     @property
     def troubles(self) -> dict[Hashable, str]:
         """What could not be had the last time, and why."""
-        return {place: kept.trouble for place, kept in self._kept.items() if kept.trouble}
+        return {place: known.trouble for place, known in self._kept.items() if known.trouble}
 
     async def aclose(self) -> None:
         """End what is under way."""
@@ -115,18 +87,10 @@ class Renewals(Generic[Value]):
         return task
 
     async def _ask(self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]]) -> None:
-        kept = self._kept.get(place) or _Kept()
         try:
-            found = await ask()
+            found = kept(await ask(), self._now(), self._jitter())
         except NoLogin as none:
-            kept.failures += 1
-            pause = min(AGAIN * 2 ** (kept.failures - 1), AGAIN_AT_MOST)
-            kept.again = self._now() + pause * (1 - SPREAD * self._jitter())
-            kept.trouble = str(none)
-        else:
-            now = self._now()
-            wait = found.life * (RENEW_AT + SPREAD * self._jitter())
-            until = now + found.life - min(MARGIN, found.life * SPREAD)
-            kept = _Kept(found.value, now, now + wait, until)
-        self._kept[place] = kept
-        self.tell(place, kept.trouble)
+            before: Kept[Value] = self._kept.get(place) or Kept()
+            found = before.failed(str(none), self._now(), self._jitter())
+        self._kept[place] = found
+        self._tell(place, found.trouble)
