@@ -5,7 +5,7 @@ VENV ?= .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-node test-quick check bench bench-cluster docs parts packages cluster lock clean
+.PHONY: help demo test test-node test-quick check bench bench-cluster docs parts packages container cluster lock clean
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -17,7 +17,7 @@ test: check parts ## everything: checks, and all tests with their real parts, in
 	$(BIN)/python -m pytest
 	$(MAKE) test-node
 
-test-node: parts ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
+test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
@@ -37,8 +37,9 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 12 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
 
-docs: $(VENV)/dev.stamp ## write the reference pages that are made from the code
+docs: $(VENV)/dev.stamp ## write what is made from other files: reference pages, deploy/install.yaml
 	$(BIN)/python -m webhook.reference_pages || true
+	$(BIN)/kubectl kustomize deploy/base > deploy/install.yaml
 
 parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 10 minutes)
 	$(BIN)/python -m tests.parts
@@ -46,7 +47,10 @@ parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernete
 packages: $(VENV)/dev.stamp ## install what the real cluster needs of Debian (as root)
 	$(BIN)/python -m tests.parts.debian
 
-cluster: parts ## a shell in a real cluster with Moorage running, and things to try (as root)
+container: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.parts.container --or-leave-out
+
+cluster: parts container ## a shell in a real cluster with Moorage installed, and things to try (as root)
 	$(BIN)/python -m tests.cluster.real $(BIN)/python -m tests.cluster.shell
 
 lock: $(VENV)/dev.stamp ## pin all dependencies anew, with hashes

@@ -325,3 +325,39 @@ rules:
     assert found.rules.rules == loaded(folder, SMALLEST).rules.rules
     assert sorted(found.registries.literal) == ["other.example.com", "registry.example.com"]
     assert found.resolving == Resolving()
+
+
+# The hash
+
+
+def test_the_hash_tells_one_configuration_from_another(tmp_path: Path) -> None:
+    def hash_of(text: str, **beside: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        for name, content in beside.items():
+            (folder / f"{name}.yaml").write_text(content)
+        (folder / "moorage.yaml").write_text(text)
+        return load(folder / "moorage.yaml", environ={}).hash
+
+    locked = f"{SMALLEST}digests: lock.yaml\n"
+    digest = "sha256:" + "d" * 64
+    hashes = [
+        hash_of(SMALLEST),
+        hash_of(SMALLEST + "# a word\n"),
+        hash_of(locked, lock=""),
+        hash_of(locked, lock=f"registry.example.com/app:1: {digest}\n"),
+    ]
+    assert len({*hashes}) == len(hashes)
+    # The same in another folder, as in a Pod and on a laptop.
+    assert hash_of(locked, lock="") == hashes[2]
+    assert all(len(one) == 16 for one in hashes)
+
+
+def test_logins_and_variables_are_not_in_the_hash(tmp_path: Path) -> None:
+    file = tmp_path / "moorage.yaml"
+    file.write_text(SMALLEST + "registries: {registry.example.com: {credentials: [{file: docker.json}]}}\n")
+    seen = set()
+    for content in ("{}", '{"auths": {}}'):
+        (tmp_path / "docker.json").write_text(content)
+        seen.add(load(file, environ={"MOORAGE_VAR_REGION": content[:1]}).hash)
+    assert len(seen) == 1

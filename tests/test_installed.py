@@ -81,3 +81,22 @@ async def test_an_api_server_that_does_not_say_is_another_matter(trouble: Answer
     with pytest.raises(NotInstalled) as none:
         await read(api)
     assert not none.value.was_asked
+
+
+async def test_what_the_install_brings_along_counts_where_the_operator_has_nothing() -> None:
+    api = installed(lock="x: y\n")
+    defaults = CONFIG_MAP.replace("configmaps/moorage", "configmaps/moorage-defaults")
+    api.objects[defaults] = {"metadata": {}, "data": {"moorage.yaml": "example\n", "lock": "a: b\n"}}
+    assert (await read(api)).files == {"moorage.yaml": FILE, "lock": "x: y\n"}
+    del api.objects[CONFIG_MAP]["data"]["moorage.yaml"]
+    found = await read(api)
+    assert (found.files, found.missing) == (
+        {"moorage.yaml": "example\n", "lock": "x: y\n"},
+        "configmap moorage in moorage-system has no key moorage.yaml",
+    )
+    del api.objects[CONFIG_MAP]
+    found = await read(api)
+    assert (found.files["moorage.yaml"], found.missing) == (
+        "example\n",
+        "there is no configmap moorage in moorage-system",
+    )

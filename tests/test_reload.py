@@ -206,8 +206,10 @@ class Running:
 
 
 @asynccontextmanager
-async def running(folder: Path, *, host: str = "registry.example.com", **options: Any) -> AsyncIterator[Running]:
-    (folder / "moorage.yaml").write_text(CONFIG.format(name="one", host=host))
+async def running(
+    folder: Path, *, host: str = "registry.example.com", written: str = "moorage.yaml", **options: Any
+) -> AsyncIterator[Running]:
+    (folder / written).write_text(CONFIG.format(name="one", host=host))
     options = {"tls_self_signed": "localhost"} | options
     with (folder / "log").open("w") as log:
         given = Options(folder / "moorage.yaml", listen="127.0.0.1:0", ops_listen="127.0.0.1:0", drain=0.0, **options)
@@ -275,6 +277,22 @@ async def test_a_file_that_was_found_is_not_replaced_by_flags_when_it_goes_away(
         (tmp_path / "moorage.yaml").unlink()
         assert not await service.reload()
         assert service.rule_names == ("rule-1", "one")
+
+
+async def test_what_an_install_brings_is_in_force_until_there_is_an_own_file_and_never_after_it(tmp_path: Path) -> None:
+    (tmp_path / "defaults").mkdir()
+    async with running(tmp_path, written="defaults/moorage.yaml") as server:
+        assert server.service.rule_names == ("one",)
+        server.write("own")
+        while server.service.rule_names != ("own",):  # noqa: ASYNC110 - the rules in force are the event
+            await asyncio.sleep(0)
+        (tmp_path / "moorage.yaml").unlink()
+        assert not await server.service.reload()
+        assert server.service.rule_names == ("own",)
+        assert server.metric("moorage_config_reload_success") == 0
+        server.write("again")
+        assert await server.service.reload()
+        assert server.service.rule_names == ("again",)
 
 
 async def test_many_reloads_at_once_come_to_what_the_file_says_last(tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ async def test_operations() -> None:
         assert status == 200
         assert "moorage_build_info" in text
         assert text.endswith("# EOF\n")
+        pair, _ = running.server.shown
+        assert pair is not None
+        assert await get(running, "/certificate") == (200, pair.certificate.decode())
         running.desk.draining = True
         assert await get(running, "/readyz") == (
             503,

@@ -31,6 +31,7 @@ PROMISED = {
     "moorage_certificate_expiry_timestamp_seconds": ("gauge", ()),
     "moorage_certificate_reload_success": ("gauge", ()),
     "moorage_log_lines_lost": ("counter", ()),
+    "moorage_config_info": ("gauge", ("hash",)),
     "moorage_config_reload_success": ("gauge", ()),
     "moorage_config_reload_success_timestamp_seconds": ("gauge", ()),
     "moorage_reviews_shed": ("counter", ()),

@@ -13,6 +13,8 @@ class Beside:
         self._base = base
         self._findings = findings
         self.files: list[Path] = []
+        self.texts: list[str] = []
+        """What was read, in its order. A file that only its user reads, as a docker config, is not among it."""
 
     def path(self, file: str) -> Path:
         """Where a file is that only its user reads."""
@@ -24,13 +26,15 @@ class Beside:
         """The text of a file that must be there, empty for none; trouble goes to the findings."""
         if file is None:
             return ""
+        text = ""
         try:
-            return self.path(file).read_bytes().decode("utf-8")
+            text = self.path(file).read_bytes().decode("utf-8")
         except OSError as failed:
             self._findings.refuse(pointer, f"{file} cannot be read: {failed.strerror}")
         except UnicodeDecodeError:
             self._findings.refuse(pointer, f"{file} cannot be read: it is not text")
-        return ""
+        self.texts.append(text)
+        return text
 
     def certificates(self, pointer: str, file: str | None) -> str:
         """The text of a PEM file of authorities."""

@@ -19,7 +19,7 @@ from webhook.core.paths import BadPath, path_secrets
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 from webhook.pem import blocks
-from webhook.tls import BadCertificate, Pair, authority_certificate, check, joined, key_text, pair_by
+from webhook.tls import BadCertificate, Pair, authority_certificate, check, joined, key_text, pair_by, public
 
 CA_CERT: Final = "ca.crt"
 CA_KEY: Final = "ca.key"
@@ -121,6 +121,20 @@ def served(stored: Stored, *, name: str, now: datetime) -> Pair:
         if not _signed_by(pair, living):
             raise BadCertificate(f"no authority in {CA_CERT} that is valid has signed the certificate")
     return pair
+
+
+def distrust(shown: bytes, bundle: bytes, *, name: str, now: datetime) -> str:
+    """Why callers who trust a bundle (PEM) do not take a chain (PEM) for a name now; empty where they do."""
+    try:
+        pair = public(shown)
+    except BadCertificate as bad:
+        return str(bad)
+    if name not in pair.names:
+        return f"the certificate is for {', '.join(sorted(pair.names))}, and not for {name}"
+    if not pair.starts <= now.timestamp() < pair.expires:
+        return f"the certificate is valid from {_date(pair.starts)} to {_date(pair.expires)} only"
+    living = [one for one in _certificates(bundle) if _lives(one, now)]
+    return "" if _signed_by(pair, living) else "no authority in the bundle that is valid has signed it"
 
 
 def kept_in(stored: Stored) -> Kept:

@@ -32,13 +32,14 @@ _PLATFORM: Final = re.compile(r"[a-z0-9]+/[a-z0-9]+(?:/[a-z0-9.]+)?", re.ASCII)
 
 
 class Compiled(msgspec.Struct, frozen=True):
-    """What the settings come to. `wrong` are mistakes in other files."""
+    """What the settings come to. `texts` are those of other files that were read for it, `wrong` mistakes in them."""
 
     rules: RuleSet
     registries: Registries
     resolving: Resolving
     variables: Mapping[str, str]
     files: tuple[Path, ...]
+    texts: tuple[str, ...]
     wrong: tuple[BadDocument, ...]
 
 
@@ -69,7 +70,15 @@ def compiled(
     rule_set = RuleSet(
         [rule for _, rule in rules], targets=named, locked=locked, templates=_templates(settings, findings)
     )
-    return Compiled(rule_set, registries, _resolving(settings.resolving), values, tuple(beside.files), tuple(wrong))
+    return Compiled(
+        rule_set,
+        registries,
+        _resolving(settings.resolving),
+        values,
+        tuple(beside.files),
+        tuple(beside.texts),
+        tuple(wrong),
+    )
 
 
 class _Compiler:

@@ -1,6 +1,7 @@
 """From the configuration file to a RuleSet and its registries, with every mistake told at once and in its place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from webhook.trouble import Findings, Trouble, parts_of, pointer_to, way_to
 
 ENVIRONMENT: Final = "MOORAGE_CONFIG"
 FLAG: Final = "--rule"
+DEFAULTS: Final = "defaults"
+"""The folder beside a configuration where an install keeps the one that is in force until the operator's own is there."""
 PLACES: Final = (Path("moorage.yaml"), Path("/etc/moorage/moorage.yaml"))
 SMALLEST: Final = f"""apiVersion: {API_VERSION}
 kind: {KIND}
@@ -65,7 +68,9 @@ class NoConfiguration(BadConfiguration):
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A configuration ready for use, and what a reload has to watch."""
+    """A configuration ready for use, and what a reload has to watch. `hash` tells it from others: of the file and of
+    what was read beside it, but for logins; variables are not in it. `wanted` is the operator's file where `path` stands in
+    for it."""
 
     rules: RuleSet
     registries: Registries
@@ -75,6 +80,8 @@ class Loaded(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     path: Path | None
     files: tuple[Path, ...]
+    hash: str = ""
+    wanted: Path | None = None
 
 
 def find(named: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -93,16 +100,23 @@ def load(
     rules: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     with_lock: bool = True,
+    before: Loaded | None = None,
 ) -> Loaded:
     """Load the file, with `--rule` rules before its own and `--set` variables over it. Without the lock, `digests:` is
-    not read: what it holds is to be found out anew.
+    not read: what it holds is to be found out anew. `before` is what was loaded last: a file that was found is not
+    replaced by a lesser one when it goes away.
 
     Raises:
         BadConfiguration: with every problem that could be found.
     """
-    file = find(path, environ)
+    file = find(path or (before.wanted or before.path if before is not None else None), environ)
     if file is None and not rules:
         raise NoConfiguration
+    wanted = None
+    if file is not None and not file.exists() and (before is None or before.wanted is not None):
+        default = file.parent / DEFAULTS / file.name
+        if default.is_file():
+            file, wanted = default, file
     by = f" (${ENVIRONMENT} names it)" if path is None and environ.get(ENVIRONMENT) else ""
     document = _document(file, by) if file is not None else _only_flags()
     twins: list[BadDocument] = []
@@ -112,7 +126,10 @@ def load(
         raise BadConfiguration([*map(_problem_of, twins), _problem_of(bad)]) from None
     if not isinstance(raw, dict):
         raise BadConfiguration([Problem(document.file, document.line, 1, "", "the file must hold a mapping")])
-    return _Loading(document, raw, rules, with_lock=with_lock).load(file, environ, variables or {}, twins)
+    loaded = _Loading(document, raw, rules, with_lock=with_lock).load(file, environ, variables or {}, twins)
+    # Watched, so that it counts as soon as it comes.
+    files = (*loaded.files, *((wanted,) if wanted is not None else ()))
+    return msgspec.structs.replace(loaded, wanted=wanted, files=files)
 
 
 def _document(file: Path, by: str) -> Document:
@@ -140,6 +157,14 @@ def _only_flags() -> Document:
     if isinstance(document, BadDocument):
         raise document
     return document
+
+
+def _hash(texts: Iterable[str]) -> str:
+    total = sha256()
+    for text in texts:
+        content = text.encode("utf-8", "surrogatepass")
+        total.update(b"%d:%b" % (len(content), content))
+    return total.hexdigest()[:16]
 
 
 def _problem_of(bad: BadDocument) -> Problem:
@@ -181,6 +206,7 @@ class _Loading:
             tuple(str(self._found(result, warning)) for warning in findings.warnings),
             file,
             (*([file] if file is not None else []), *done.files),
+            _hash((self._document.text, *done.texts)),
         )
 
     def _with_flags(self) -> dict[str, Any]:

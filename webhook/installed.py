@@ -2,23 +2,31 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
+from webhook.config import BadConfiguration, Loaded, load
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.kube import Answer, named, said
 from webhook.variables import PREFIX
 
 FILE: Final = "moorage.yaml"
 """The key of the ConfigMap that holds the configuration; files that it names stand beside it."""
+DEFAULTS: Final = f"{NAME}-defaults"
+"""The ConfigMap that an install brings along: each of its keys is in force where the ConfigMap of the operator has none."""
 WITHIN: Final = 10.0
 CONFIG_MAP: Final = f"configmap {NAME} in {INSTALLED_IN}"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", re.ASCII)
 """A key that may become a file's name."""
-_CONFIG_MAP_PATH: Final = named("api", "v1", "namespaces", INSTALLED_IN, "configmaps", NAME)
+_CONFIG_MAPS: Final = ("api", "v1", "namespaces", INSTALLED_IN, "configmaps")
+_CONFIG_MAP_PATH: Final = named(*_CONFIG_MAPS, NAME)
+_DEFAULTS_PATH: Final = named(*_CONFIG_MAPS, DEFAULTS)
 _DEPLOYMENT_PATH: Final = named("apis", "apps", "v1", "namespaces", INSTALLED_IN, "deployments", NAME)
 
 
@@ -41,11 +49,13 @@ class NotInstalled(RuntimeError):
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """The texts of the files by name, the variables as they stand in the environment, and what could not be found out."""
+    """The texts of the files by name, the variables as they stand in the environment, and what could not be found out.
+    `missing` says why the configuration is the one that the install brings along, empty where it is the operator's."""
 
     files: Mapping[str, str]
     environ: Mapping[str, str]
     unknown: tuple[str, ...] = ()
+    missing: str = ""
 
 
 class _ConfigMap(msgspec.Struct):
@@ -87,26 +97,62 @@ async def read(api: Api) -> Installed:
     """
     deadline = asyncio.get_running_loop().time() + WITHIN
     answer = await api.get(_CONFIG_MAP_PATH, deadline=deadline)
-    if answer.status == 404:
-        raise NotInstalled(f"Moorage is not installed there: no {CONFIG_MAP}", was_asked=True)
-    if not answer.is_good:
+    if not answer.is_good and answer.status != 404:
         raise NotInstalled(f"{CONFIG_MAP}: {said(answer)}", was_asked=False)
-    data = _decoded(answer, _ConfigMap).data or {}
-    files = {name: text for name, text in data.items() if _NAME.fullmatch(name)}
+    files, missing = _files(answer), ""
     if FILE not in files:
-        raise NotInstalled(f"{CONFIG_MAP} has no key {FILE}", was_asked=True)
+        missing = f"{CONFIG_MAP} has no key {FILE}" if answer.is_good else f"there is no {CONFIG_MAP}"
+        files = {**_files(await api.get(_DEFAULTS_PATH, deadline=deadline)), **files}
+    if FILE not in files:
+        why = missing if answer.is_good else f"Moorage is not installed there: no {CONFIG_MAP}"
+        raise NotInstalled(why, was_asked=True)
     answer = await api.get(_DEPLOYMENT_PATH, deadline=deadline)
     if not answer.is_good:
-        return Installed(files, {}, (f"variables from the environment of deployment {NAME}: {said(answer)}",))
+        unknown = f"variables from the environment of deployment {NAME}: {said(answer)}"
+        return Installed(files, {}, (unknown,), missing)
     containers = _decoded(answer, _Deployment).spec.template.spec.containers
     own = next((one for one in containers if one.name == NAME), containers[0] if containers else _Container())
     variables = [one for one in own.env or () if one.name.startswith(PREFIX)]
-    unknown = [one.name for one in variables if one.value_from is not None]
+    elsewhere = [one.name for one in variables if one.value_from is not None]
     return Installed(
         files,
         {one.name: one.value for one in variables if one.value_from is None},
-        tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in unknown),
+        tuple(f"{one}: deployment {NAME} takes its value from elsewhere; --set gives one" for one in elsewhere),
+        missing,
     )
+
+
+def _files(answer: Answer) -> dict[str, str]:
+    """The files in a ConfigMap; none where there is none."""
+    data = _decoded(answer, _ConfigMap).data or {} if answer.is_good else {}
+    return {name: text for name, text in data.items() if _NAME.fullmatch(name)}
+
+
+@contextmanager
+def laid_out(
+    there: Installed, *, rules: Sequence[str] = (), variables: Mapping[str, str] | None = None, with_lock: bool = True
+) -> Iterator[Loaded]:
+    """The configuration, loaded from its files, which are there for as long as the block lasts; `--rule` and `--set` go
+    over it. Mistakes and warnings are told as of the ConfigMap.
+
+    Raises:
+        BadConfiguration: it cannot be used.
+    """
+    with TemporaryDirectory(prefix="moorage-") as name:
+        # Files that the configuration names are looked for beside it, and nowhere else on this machine.
+        folder = Path(name)
+        for file, text in there.files.items():
+            (folder / file).write_text(text, encoding="utf-8")
+        here, told = f"{folder}/", f"{CONFIG_MAP}: "
+        try:
+            loaded = load(
+                folder / FILE, environ=there.environ, rules=rules, variables=variables or {}, with_lock=with_lock
+            )
+        except BadConfiguration as bad:
+            problems = [msgspec.structs.replace(one, file=one.file.replace(here, told)) for one in bad.problems]
+            raise BadConfiguration(problems) from None
+        warnings = tuple(one.replace(here, told) for one in loaded.warnings)
+        yield msgspec.structs.replace(loaded, path=Path(CONFIG_MAP), warnings=warnings)
 
 
 def _decoded(answer: Answer, shape: type[Shape]) -> Shape:

@@ -13,8 +13,13 @@ Checks = Callable[[], Awaitable[dict[str, str]]]
 """What readiness rests on: name to an empty text when well, else why not."""
 
 
-def operations(checks: Checks, exposition: Callable[[str], tuple[bytes, str]]) -> FastAPI:
-    """The application of the ops port. `exposition` is given what the reader accepts."""
+def operations(
+    checks: Checks,
+    exposition: Callable[[str], tuple[bytes, str]],
+    certificate: Callable[[], bytes] | None = None,
+) -> FastAPI:
+    """The application of the ops port. `exposition` is given what the reader accepts; `certificate` is the chain (PEM)
+    that callers are shown, where there is one."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/livez")
@@ -33,5 +38,12 @@ def operations(checks: Checks, exposition: Callable[[str], tuple[bytes, str]]) -
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         body, kind = exposition(accept)
         return Response(body, headers={"content-type": kind})
+
+    if certificate is not None:
+
+        @app.get("/certificate")
+        async def chain() -> Response:
+            # What everybody gets who connects to the other port: whoever sees no more than this one can compare.
+            return Response(certificate(), media_type="application/pem-certificate-chain")
 
     return app

@@ -12,6 +12,8 @@ import typer
 
 from webhook.cli.main import app
 from webhook.core.reason import MEANING, Reason
+from webhook.diagnosis.finding import LOOKS_AT, Check
+from webhook.diagnosis.rights import OF_PERSON
 from webhook.schema import Schema, json_schema, schema_text
 from webhook.telemetry import Telemetry
 
@@ -100,11 +102,24 @@ def _default(option: Any) -> str:
     return f"`{given}`" if isinstance(given, str) and given else ""
 
 
+def checks() -> str:
+    """What doctor looks at, in the order in which it tells it."""
+    return "\n".join(["| check | looks at |", "|---|---|", *(f"| `{one}` | {LOOKS_AT[one]} |" for one in Check)])
+
+
+def rights() -> str:
+    """What doctor wants of whoever runs it."""
+    lines = [f"| `{right}` | {right.without} |" for right in OF_PERSON]
+    return "\n".join(["| right | for |", "|---|---|", *lines])
+
+
 BLOCKS: Final[Mapping[str, Block]] = {
+    "checks": checks,
     "commands": commands,
     "configuration": configuration,
     "metrics": metrics,
     "reasons": reasons,
+    "rights": rights,
 }
 
 

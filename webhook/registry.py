@@ -117,6 +117,18 @@ class RegistryClient:
             )
         return outcome
 
+    async def greet(
+        self, image: Reference, candidates: Candidates, *, deadline: float
+    ) -> tuple[Passed | Absent | Failed, str]:
+        """Whether the registry of an image answers and takes one of these credentials, as `docker login` finds out; and
+        the kind of the one that it took, or refused last."""
+        started = self._now()
+        outcome = await self._ask(image, candidates, deadline, _Count(), self._welcome)
+        if isinstance(outcome, Accepted):
+            return Passed((self._now() - started) * 1000), outcome.credential.kind
+        offered = [one.kind for one in candidates.credentials if not one.is_anonymous]
+        return outcome, next(reversed(offered), "")
+
     async def platforms_of(
         self, image: Reference, candidates: Candidates, *, deadline: float
     ) -> tuple[str, ...] | Absent | Failed:
@@ -236,14 +248,23 @@ class RegistryClient:
         platform = platform_of(answer.body, contents.config)
         return platform if isinstance(platform, Trouble) else (platform,)
 
+    async def _welcome(self, ask: _Ask) -> bool | Absent | Trouble:
+        answer = await self._talk(Request("GET", f"{_base(ask.registry)}/v2/", "ping"), ask)
+        if not isinstance(answer, Response):
+            return answer
+        return True if answer.status == 200 else _verdict(answer, ask)
+
     async def _manifest(self, ask: _Ask, method: str) -> Response | Trouble:
         return await self._get(ask, method, f"manifests/{ask.image.digest or ask.image.floating}", "manifest")
 
     async def _get(self, ask: _Ask, method: str, what: str, purpose: str) -> Response | Trouble:
+        url = f"{_base(ask.registry)}/v2/{ask.image.path}/{what}"
+        accept = ACCEPT if purpose == "manifest" else ""
+        return await self._talk(Request(method, url, purpose, accept, limit=MANIFEST_BODY), ask)
+
+    async def _talk(self, request: Request, ask: _Ask) -> Response | Trouble:
+        """One request, with whatever login it takes."""
         registry, image = ask.registry, ask.image
-        scheme = "http" if registry.plain_http else "https"
-        url = f"{scheme}://{registry.endpoint}/v2/{image.path}/{what}"
-        request = Request(method, url, purpose, ACCEPT if purpose == "manifest" else "", limit=MANIFEST_BODY)
         place = (registry.host, image.path)
         known = self._challenges.get(place)
         talk = with_login(request, path=image.path, registry=registry, credential=ask.credential, known=known)
@@ -318,6 +339,10 @@ class RegistryClient:
     def _keep(self, need: NeedToken, token: Token) -> None:
         life = min(token.life * RENEW_AT, token.life - RENEW_BEFORE)
         self._tokens[need] = _Kept(token, self._now() + life)
+
+
+def _base(registry: Registry) -> str:
+    return f"{'http' if registry.plain_http else 'https'}://{registry.endpoint}"
 
 
 def _token_size(kept: _Kept) -> int:

@@ -74,7 +74,8 @@ class Server:
         self._begin = asyncio.Event()
         self._swapping = asyncio.Lock()
         self._admission = Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
-        self._ops = Quiet(self._config(operations(self._checks, telemetry.exposition), lane=False), self._listen_ops)
+        operated = operations(self._checks, telemetry.exposition, lambda: self._in_force().certificate)
+        self._ops = Quiet(self._config(operated, lane=False), self._listen_ops)
         self._handshake = Handshake(self._own_address, self._in_force, wall=wall)
         self._socket: socket.socket | None = None
         self._ops_socket: socket.socket | None = None

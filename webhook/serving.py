@@ -91,7 +91,7 @@ class Service:
         self.telemetry = Telemetry(
             Log(self._writer, form=options.log_format, level=options.log_level, lost=lambda: self._writer.lost)
         )
-        self._loaded = self._load(options.config)
+        self._loaded = self._load(None)
         self._seen = fingerprint(self._files())
         self._trouble: dict[Part, str] = {}
         self._reloading = asyncio.Lock()
@@ -257,8 +257,7 @@ class Service:
             return
         options = self._options
         try:
-            # A file that was found where one looks for it is not replaced by another one when it goes away.
-            loaded = await asyncio.to_thread(self._load, options.config or self._loaded.path)
+            loaded = await asyncio.to_thread(self._load, self._loaded)
             sealer = sealer_from(options.seal_key_file) if options.seal_key_file is not None else None
         except ValueError as bad:
             self.telemetry.reloaded(success=False, seconds=time.time())
@@ -422,12 +421,15 @@ class Service:
             asyncio.get_running_loop().call_exception_handler(told)
         return identity
 
-    def _load(self, file: Path | None) -> Loaded:
+    def _load(self, before: Loaded | None) -> Loaded:
         options = self._options
-        return load(file, environ=self._environ, rules=options.rules, variables=options.variables)
+        return load(
+            options.config, environ=self._environ, rules=options.rules, variables=options.variables, before=before
+        )
 
     def _in_force(self, loaded: Loaded) -> None:
         self.telemetry.reloaded(success=True, seconds=time.time())
+        self.telemetry.in_force(loaded.hash)
         self.telemetry.log.write(
             "info", "configuration in force", file=str(loaded.path or ""), rules=len(loaded.rules.rules)
         )

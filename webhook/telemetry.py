@@ -195,6 +195,7 @@ class Telemetry:
         self.reload_time = Level(
             "moorage_config_reload_success_timestamp_seconds", "When a load of the configuration last worked."
         )
+        self.config = Level("moorage_config_info", "1, labelled with the hash of the configuration in force.", ["hash"])
         self.registration_covers = Level(
             "moorage_registration_covers_rules",
             "1 while all that the rules are about reaches Moorage, by the live registration.",
@@ -282,6 +283,10 @@ class Telemetry:
         self.reload_success.set(int(success))
         if success:
             self.reload_time.set(seconds)
+
+    def in_force(self, hash_of_configuration: str) -> None:
+        """Another configuration serves now."""
+        self.config.values = {(hash_of_configuration,): 1}
 
     def watch_breakers(self, open_breakers: Callable[[], dict[str, bool]]) -> None:
         """Ask for the standing of breakers when metrics are read."""

@@ -58,7 +58,7 @@ class Tending:
         self._writer = Writer(stderr)
         self._telemetry = Telemetry(Log(self._writer, lost=lambda: self._writer.lost))
         self._kube = Kube(options.access)
-        self._loaded = self._load(options.config)
+        self._loaded = self._load(None)
         self._sealer = sealer_from(options.seal_key_file if not self._lacks_keys() else None)
         self._is_waiting = self._lacks_keys()
         self._seen = fingerprint(self._files())
@@ -66,6 +66,7 @@ class Tending:
         self._adopter = self._adopter_of(self._loaded, self._sealer)
         self._told: TTLCache[tuple[str, str, str], bool] = TTLCache(TOLD, TELL_AGAIN, CLOCKS.monotonic)
         self._telemetry.reloaded(success=True, seconds=time.time())
+        self._telemetry.in_force(self._loaded.hash)
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Tend until told to stop.
@@ -139,7 +140,7 @@ class Tending:
         if seen == self._seen:
             return ""
         try:
-            loaded = self._load(options.config or self._loaded.path)
+            loaded = self._load(self._loaded)
             if self._is_waiting and self._lacks_keys():
                 return ""
             sealer = sealer_from(options.seal_key_file) if options.seal_key_file is not None else self._sealer
@@ -150,6 +151,7 @@ class Tending:
         self._seen, self._loaded, self._sealer, self._is_waiting = seen, loaded, sealer, False
         self._adopter = self._adopter_of(loaded, sealer)
         self._telemetry.reloaded(success=True, seconds=time.time())
+        self._telemetry.in_force(self._loaded.hash)
         return ""
 
     def _lacks_keys(self) -> bool:
@@ -161,8 +163,11 @@ class Tending:
         engine = self._assembly.engine(loaded, sealer)
         return Adopter(self._kube, engine, loaded.rules, sealer, now=CLOCKS.monotonic, wall=CLOCKS.wall)
 
-    def _load(self, file: Path | None) -> Loaded:
-        return load(file, environ=self._environ, rules=self._options.rules, variables=self._options.variables)
+    def _load(self, before: Loaded | None) -> Loaded:
+        options = self._options
+        return load(
+            options.config, environ=self._environ, rules=options.rules, variables=options.variables, before=before
+        )
 
     def _files(self) -> list[Path]:
         keys = self._options.seal_key_file

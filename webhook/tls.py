@@ -247,3 +247,18 @@ def _name(text: str) -> x509.GeneralName:
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+def public(certificate: bytes) -> Pair:
+    """A chain as callers see it: without its key, and whenever it is valid.
+
+    Raises:
+        BadCertificate: not PEM, without a subject alternative name, or for no server.
+    """
+    try:
+        leaf = x509.load_pem_x509_certificates(certificate)[0]
+    except ValueError:
+        raise BadCertificate("the certificate is not PEM") from None
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    starts, ends = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    return Pair(certificate, b"", der, starts, ends, _names(leaf))

@@ -19,7 +19,7 @@ import msgspec
 import trustme
 
 from tests.bench.figures import Bound, Figure
-from tests.cluster.account import RULES, Account, make_account
+from tests.cluster.account import SERVER, Account, shipped_account
 from tests.cluster.configuration import configuration
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.api import Api
@@ -49,7 +49,7 @@ def cluster(_folder: Path, _rounds: object) -> list[Figure]:
         authority = trustme.CA()
         for name in (WITH, WITHOUT, LARGE, KNOWN):
             make_namespace(plane.api, name)
-        account = make_account(plane, WITH, folder, rules=RULES)
+        account = shipped_account(plane, SERVER, folder)
         settings = Settings(configuration(upstream.host), kubeconfig=account.kubeconfig, failure_policy="Fail")
         return [
             *_creations(plane, upstream, settings, folder, authority),

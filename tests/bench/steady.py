@@ -16,7 +16,7 @@ import trustme
 
 from tests.bench.cluster import make_namespace, serving
 from tests.bench.figures import Bound, Figure
-from tests.cluster.account import RULES, make_account
+from tests.cluster.account import SERVER, shipped_account
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import images_of
 from tests.cluster.real.api import Api, ApiError
@@ -54,7 +54,7 @@ def steady(_folder: Path, _rounds: object) -> list[Figure]:
         authority = trustme.CA()
         for name in (RESTARTED, KILLED):
             make_namespace(plane.api, name)
-        account = make_account(plane, RESTARTED, folder, rules=RULES)
+        account = shipped_account(plane, SERVER, folder)
         settings = Settings(configuration(upstream.host), account.kubeconfig, drain=DRAIN)
         image = upstream.image("team/app", "stable")
         return [

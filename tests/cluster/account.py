@@ -1,4 +1,5 @@
-"""Service accounts that webhook processes use, and what they asked of the API server."""
+"""The service accounts that are shipped, with the rights that are shipped for them and no others; and what they asked of
+the API server."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,34 +9,31 @@ from typing import Any, Final
 
 import msgspec
 
-from tests.cluster.real.api import Api, ApiError
+from tests.cluster.real.api import Api
 from tests.cluster.real.plane import Running
+from tests.deploy.manifests import Object, installed, of_kind
+from tests.support.until import until
 
 HOME: Final = "moorage-system"
 """The namespace that the processes would run in."""
+SERVER: Final = "moorage"
+ADOPTER: Final = "moorage-adopt"
 
-RULES: Final[Sequence[Mapping[str, Any]]] = (
+_RIGHTS: Final = frozenset(
     {
-        "apiGroups": [""],
-        "resources": ["pods", "secrets", "serviceaccounts", "namespaces", "nodes"],
-        "verbs": ["get", "list", "watch"],
-    },
-    {
-        "apiGroups": ["apps"],
-        "resources": ["replicasets", "controllerrevisions", "deployments", "statefulsets", "daemonsets"],
-        "verbs": ["get", "list", "watch", "patch"],
-    },
-    {"apiGroups": ["batch"], "resources": ["jobs", "cronjobs"], "verbs": ["get", "list", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
-    {
-        "apiGroups": ["admissionregistration.k8s.io"],
-        "resources": ["mutatingwebhookconfigurations"],
-        "resourceNames": ["moorage"],
-        "verbs": ["get", "patch"],
-    },
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
+        "Namespace",
+        "ServiceAccount",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+        "PriorityLevelConfiguration",
+        "FlowSchema",
+    }
 )
-"""What they may do, unless a test says otherwise."""
+"""The kinds of objects that say what an account may do."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -62,6 +60,12 @@ class Account:
         """The same, where only what it asks about one namespace counts."""
         return Account(self._running, self.name, self.kubeconfig, self.mounted, namespace=namespace)
 
+    def lent(self, namespace: str) -> None:
+        """Let it do in another namespace what it may do in its own: each test has Leases of its own."""
+        for kind in ("Role", "RoleBinding"):
+            one = of_kind(installed(), kind, self.name)
+            self._running.api.apply({**one, "metadata": {"name": self.name, "namespace": namespace}})
+
     def calls(self, resource: str = "") -> list[Call]:
         """What it asked for, in order; of one resource, when that is named."""
         found = []
@@ -75,21 +79,37 @@ class Account:
         return [call for call in found if resource in {"", call.resource} and self._namespace in {"", call.namespace}]
 
 
-def make_account(running: Running, name: str, folder: Path, *, rules: Sequence[Mapping[str, Any]] = RULES) -> Account:
-    """A service account that may do these things, everywhere."""
+def rights(name: str) -> tuple[Object, ...]:
+    """The rules of a shipped account, wherever they hold."""
+    return tuple(rule for kind in ("ClusterRole", "Role") for rule in of_kind(installed(), kind, name)["rules"])
+
+
+def shipped_account(running: Running, name: str, folder: Path) -> Account:
+    """A service account of `deploy/install.yaml`, with what that lets it do."""
+    for one in installed():
+        if one["kind"] in _RIGHTS:
+            running.api.apply(one)
+    return _with_token(running, name, folder)
+
+
+def made_account(running: Running, name: str, folder: Path, rules: Sequence[Mapping[str, Any]]) -> Account:
+    """An account of a test's own that may do these things, everywhere."""
     api = running.api
-    _make_home(api)
-    subject = {"kind": "ServiceAccount", "namespace": HOME, "name": name}
-    api.create({"kind": "ServiceAccount", "metadata": {"name": name, "namespace": HOME}})
-    api.create({"kind": "ClusterRole", "metadata": {"name": f"moorage-{name}"}, "rules": list(rules)})
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"moorage-{name}"}
+    api.apply(of_kind(installed(), "Namespace", HOME))
+    api.apply({"kind": "ServiceAccount", "metadata": {"name": name, "namespace": HOME}})
+    api.apply({"kind": "ClusterRole", "metadata": {"name": f"tests-{name}"}, "rules": list(rules)})
     binding = {
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": f"moorage-{name}"},
-        "roleRef": role,
-        "subjects": [subject],
+        "metadata": {"name": f"tests-{name}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": f"tests-{name}"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": HOME, "name": name}],
     }
-    api.create(binding)
+    api.apply(binding)
+    return _with_token(running, name, folder)
+
+
+def _with_token(running: Running, name: str, folder: Path) -> Account:
+    api = running.api
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"/api/v1/namespaces/{HOME}/serviceaccounts/{name}/token"
     token = api.ask("POST", path, request).body["status"]["token"]
@@ -97,13 +117,8 @@ def make_account(running: Running, name: str, folder: Path, *, rules: Sequence[M
     (mounted / "token").write_text(token)
     (mounted / "namespace").write_text(HOME)
     copyfile(api.ca, mounted / "ca.crt")
-    kubeconfig = Api(api.url, api.ca, token).write_kubeconfig(folder / f"{name}.kubeconfig")
-    return Account(running, name, kubeconfig, mounted)
-
-
-def _make_home(api: Api) -> None:
-    try:
-        api.create({"kind": "Namespace", "metadata": {"name": HOME}})
-    except ApiError as error:
-        if error.status != 409:
-            raise
+    own = Api(api.url, api.ca, token)
+    # The API server takes a moment to know new rights.
+    until(f"{name} may list Pods", lambda: own.answers("/api/v1/pods?limit=1"))
+    own.close()
+    return Account(running, name, own.write_kubeconfig(folder / f"{name}.kubeconfig"), mounted)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pytest
 import trustme
 
-from tests.cluster.account import Account, make_account
+from tests.cluster.account import ADOPTER, SERVER, Account, shipped_account
 from tests.cluster.adopters import Adopter
 from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
@@ -93,14 +93,27 @@ def upstream(tmp_path: Path) -> Iterator[Upstream]:
 
 @pytest.fixture(scope="session")
 def account_of_the_run(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """The service account that all webhook processes use."""
-    return make_account(plane, "tests", tmp_path_factory.mktemp("account"))
+    """The service account that all webhook processes use: the one that is shipped."""
+    return shipped_account(plane, SERVER, tmp_path_factory.mktemp("account"))
+
+
+@pytest.fixture(scope="session")
+def adopter_of_the_run(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """The service account of what tends pins: the one that is shipped."""
+    return shipped_account(plane, ADOPTER, tmp_path_factory.mktemp("adopter"))
 
 
 @pytest.fixture
 def account(account_of_the_run: Account, namespace: Namespace) -> Account:
     """The service account of the webhook processes, and what they asked of the API server about this namespace."""
     return account_of_the_run.within(namespace.name)
+
+
+@pytest.fixture
+def adopter_account(adopter_of_the_run: Account, namespace: Namespace) -> Account:
+    """The service account of what tends pins; its Lease is in this namespace."""
+    adopter_of_the_run.lent(namespace.name)
+    return adopter_of_the_run.within(namespace.name)
 
 
 @pytest.fixture
@@ -158,13 +171,15 @@ def webhooks(
 
 
 @pytest.fixture
-def adopters(namespace: Namespace, account: Account, evidence: Evidence) -> Iterator[Callable[..., list[Adopter]]]:
+def adopters(
+    namespace: Namespace, adopter_account: Account, evidence: Evidence
+) -> Iterator[Callable[..., list[Adopter]]]:
     """Starts `adopters(webhooks, count)`: processes that tend this namespace's pins with the webhooks' configuration."""
     with ExitStack() as running:
 
         def start(webhooks: Webhooks, count: int = 1, *flags: str) -> list[Adopter]:
             made = [
-                Adopter(f"adopter-{number}", webhooks.folder, account.kubeconfig, namespace.name, *flags)
+                Adopter(f"adopter-{number}", webhooks.folder, adopter_account.kubeconfig, namespace.name, *flags)
                 for number in range(count)
             ]
             for one in made:

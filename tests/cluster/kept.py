@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import trustme
 
-from tests.cluster.account import HOME, RULES, make_account
+from tests.cluster.account import HOME, SERVER, made_account, rights
 from tests.cluster.balancer import Backend, Balancer
 from tests.cluster.process import Process
 from tests.cluster.real.api import Api, ApiError
@@ -47,9 +47,7 @@ KEEPS: Final[Sequence[Mapping[str, Any]]] = (
 )
 """What keeping takes, a verb a rule."""
 READS: Final = tuple(
-    {**rule, "resources": [one for one in rule["resources"] if one != "secrets"]}
-    for rule in RULES
-    if not {"leases", "mutatingwebhookconfigurations"} & {*rule["resources"]}
+    rule for rule in rights(SERVER) if not {"leases", "mutatingwebhookconfigurations", "secrets"} & {*rule["resources"]}
 )
 """What else the processes read."""
 
@@ -163,7 +161,7 @@ def install(
     (folder / "logs").mkdir()
     (folder / "moorage.yaml").write_text(configuration)
     rules = [*READS, *(rule for rule in KEEPS if rule != without)]
-    account = make_account(plane, name, folder, rules=rules)
+    account = made_account(plane, name, folder, rules)
     replicas = [Replica(f"replica-{number}", folder, account.kubeconfig, settle) for number in range(count)]
     pair = trustme.CA().issue_cert("localhost")
     pair.private_key_and_cert_chain_pem.write_to_path(str(folder / "unused.pem"))

@@ -1,26 +1,24 @@
-"""A shell in a cluster of one's own, with a registry, a cache and Moorage at work: `make cluster`."""
+"""A shell in a cluster of one's own, with a registry, a cache and Moorage installed: `make cluster`."""
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
-import trustme
 
-from tests.cluster.account import make_account
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.node.cache import start_cache
+from tests.cluster.node.installing import Moorage
+from tests.cluster.process import SCRIPTS
 from tests.cluster.real.node import ADDRESS, UPSTREAM, speaks_http
 from tests.cluster.real.plane import Running
 from tests.cluster.upstream import Upstream
-from tests.cluster.webhook import Settings
-from tests.cluster.webhooks import Webhooks, registered
+from tests.deploy.manifests import KUBECTL
 from tests.parts import part
 
 NAMESPACE: Final = "demo"
@@ -59,11 +57,18 @@ THINGS: Final = (
     ),
     Thing(
         "Undone, they run the old build again, though the tag names the new one",
-        ("kubectl rollout undo deployment app", "pods app", "grep -h TagMoved $LOGS/webhook-*.log"),
+        ("kubectl rollout undo deployment app", "pods app", "moorage_said | grep TagMoved"),
     ),
     Thing(
         "The registry is lost, then every Moorage process restarted; Pods are added all the same",
-        ("stop_upstream", "restart_moorage", "kubectl scale deployment app --replicas=6", "pods app", "start_upstream"),
+        (
+            "stop_upstream",
+            "kubectl -n moorage-system rollout restart deployment moorage",
+            "kubectl -n moorage-system rollout status deployment moorage --timeout=2m",
+            "kubectl scale deployment app --replicas=6",
+            "pods app",
+            "start_upstream",
+        ),
     ),
     Thing(
         "What was decided and why, what the next Pods would get, and what the cluster itself says of them",
@@ -71,6 +76,15 @@ THINGS: Final = (
             "kubectl get pods -l app=app -o jsonpath='{.items[0].metadata.annotations}{\"\\n\"}'",
             "moorage check deploy/app && moorage check deploy/app --server",
             "moorage explain $UPSTREAM/team/app:stable --owner deploy/app",
+        ),
+    ),
+    Thing(
+        "Moorage is uninstalled; Pods run on, and the next ones get what their template says",
+        (
+            "kubectl delete --ignore-not-found -k $INSTALL",
+            "pods app",
+            "kubectl create deployment plain --image=$UPSTREAM/team/app:stable",
+            "pods plain",
         ),
     ),
 )
@@ -81,14 +95,13 @@ _PODS: Final = """\
 {{.metadata.name}}  {{.status.phase}}  {{(index .spec.containers 0).image}}
 {{end}}{{end}}"""
 
-# A stopped upstream refuses at once, as a machine does where the program does not run. What `restart_moorage` prints comes
-# from the process that keeps Moorage, which opens the pipe when it has begun.
+# A stopped upstream refuses at once, as a machine does where the program does not run.
 _PROFILE: Final = """\
 PS1='(cluster) \\w\\$ '
 pods() {{ kubectl rollout status deployment "$1" --timeout=60s > /dev/null && kubectl get pods -l app="$1" -o go-template-file={pods}; }}
+moorage_said() {{ kubectl -n moorage-system logs -l app.kubernetes.io/component=server --tail=-1; }}
 stop_upstream() {{ iptables -I INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset; }}
 start_upstream() {{ iptables -D INPUT -p tcp --dport {port} -j REJECT --reject-with tcp-reset; }}
-restart_moorage() {{ kill -USR1 {pid} && cat {pipe}; }}
 """
 
 
@@ -99,30 +112,21 @@ def at_work(plane: Running, upstream: Upstream, folder: Path) -> Iterator[Mappin
         upstream.push("team/app", tag)
     plane.api.create({"kind": "Namespace", "metadata": {"name": NAMESPACE}})
     registries = {upstream.host: {"plainHTTP": True, "credentials": ["anonymous"]}}
-    account = make_account(plane, NAMESPACE, folder)
-    settings = Settings(
-        configuration(upstream.host, registries=registries), account.kubeconfig, failure_policy="Ignore"
-    )
-    authority = trustme.CA()
-    with (
-        Webhooks.running(3, folder, settings, authority) as started,
-        registered(plane.api, NAMESPACE, started.url, settings, authority),
-    ):
-        os.mkfifo(pipe := folder / "restarted")
-        before = signal.signal(signal.SIGUSR1, lambda *_: _restart(started, pipe))
+    install = folder / "install"
+    with Moorage.installed(plane, upstream, install, configuration(upstream.host, registries=registries)):
         (pods := folder / "pods.template").write_text(_PODS)
         port = upstream.host.rpartition(":")[2]
-        (folder / "profile").write_text(_PROFILE.format(port=port, pid=os.getpid(), pipe=pipe, pods=pods))
+        (folder / "profile").write_text(_PROFILE.format(port=port, pods=pods))
         (folder / "bin").mkdir()
-        (folder / "bin" / "crane").symlink_to(part("crane"))
+        for name, program in (("crane", part("crane")), ("kubectl", KUBECTL), ("moorage", SCRIPTS / "moorage")):
+            (folder / "bin" / name).symlink_to(program)
         yield {
-            "PATH": os.pathsep.join((str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])),
+            "PATH": os.pathsep.join((str(folder / "bin"), os.environ["PATH"])),
             "KUBECONFIG": str(plane.api.write_kubeconfig(folder / "kubeconfig", namespace=NAMESPACE)),
-            "MOORAGE_CONFIG": str(folder / "moorage.yaml"),
+            "MOORAGE_CONFIG": str(install / "moorage.yaml"),
             "UPSTREAM": upstream.host,
-            "LOGS": str(folder / "logs"),
+            "INSTALL": str(install),
         }
-        signal.signal(signal.SIGUSR1, before)
 
 
 def shell(folder: Path) -> tuple[str, ...]:
@@ -133,20 +137,13 @@ def shell(folder: Path) -> tuple[str, ...]:
 def greeting(upstream: str) -> str:
     """What is printed first."""
     lines = [
-        f"Namespace {NAMESPACE}: images of {upstream} ($UPSTREAM) go through Moorage (3 processes) to {CACHE}.",
-        "kubectl, crane and moorage are here; logs are in $LOGS; `exit` ends it all. Things to try, in this order:",
+        f"Moorage is installed by `kubectl apply -k $INSTALL`: 3 Pods in moorage-system, which move images of {upstream}",
+        f"($UPSTREAM) to {CACHE}. You are in namespace {NAMESPACE}; kubectl, crane and moorage are here; `exit` ends it all.",
+        "Things to try, in this order:",
     ]
     for number, thing in enumerate(THINGS, 1):
         lines += ["", f"{number}. {thing.shows}:", *(f"     {command}" for command in thing.commands)]
     return "\n".join([*lines, ""])
-
-
-def _restart(started: Webhooks, pipe: Path) -> None:
-    # Whoever waits may go away.
-    with suppress(BrokenPipeError), pipe.open("w", buffering=1) as out:
-        for one in started:
-            started.restart(one)
-            out.write(f"{one.name} is back\n")
 
 
 def main() -> None:

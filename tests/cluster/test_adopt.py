@@ -98,7 +98,7 @@ def test_a_registry_that_is_down_has_lost_nothing(
 
 
 def test_an_install_on_a_living_cluster_splits_no_rollout(
-    namespace: Namespace, upstream: Upstream, webhooks: Start, account: Account, image: str, tmp_path: Path
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopter_account: Account, image: str, tmp_path: Path
 ) -> None:
     digest = upstream.push("team/app", "stable", platforms=("amd64", "arm64"))
     namespace.create(deployment("app", image, replicas=2))
@@ -112,8 +112,8 @@ def test_an_install_on_a_living_cluster_splits_no_rollout(
     config.write_text(configuration(upstream.host))
     keys = tmp_path / "seal.keys"
     keys.write_text(SEAL_KEY)
-    words: list[str | Path] = ["adopt", "--config", config, "--kubeconfig", account.kubeconfig, "-n", namespace.name]
-    words += ["--seal-key-file", keys, "-o", "json"]
+    words: list[str | Path] = ["adopt", "--config", config, "--kubeconfig", adopter_account.kubeconfig]
+    words += ["-n", namespace.name, "--seal-key-file", keys, "-o", "json"]
     shown = ran(*words)
     assert [one["images"][0]["verdict"] for one in json.loads(shown)["items"]] == ["adopted"] * 3
     assert not pins_of(replica_sets(namespace)[0])

@@ -106,7 +106,6 @@ def test_an_upstream_with_passwords_asks_for_them(tmp_path: Path) -> None:
 
 def test_what_an_account_asks_is_written_down(plane: Running, namespace: Namespace, account: Account) -> None:
     api = Api.from_kubeconfig(account.kubeconfig)
-    until("its rights are known", lambda: api.answers(f"/api/v1/namespaces/{namespace.name}/pods"))
     assert api.find("ReplicaSet", "app-1", namespace.name) is None
     with pytest.raises(ApiError, match="403"):
         api.objects("ConfigMap", namespace.name)
@@ -119,16 +118,15 @@ def test_what_an_account_asks_is_written_down(plane: Running, namespace: Namespa
 
 def test_the_gateway_counts_and_refuses_what_it_is_told_to(namespace: Namespace, gateway: Gateway) -> None:
     api = Api.from_kubeconfig(gateway.kubeconfig)
-    path = f"/apis/apps/v1/namespaces/{namespace.name}/replicasets"
-    until("its rights are known", lambda: api.answers(path))
+    path = f"/apis/apps/v1/namespaces/{namespace.name}/replicasets/app-1"
     gateway.proxy.requests.clear()
     gateway.proxy.refuse(410, fits=lambda request: request.target.startswith(path))
     with pytest.raises(ApiError, match="410"):
-        api.objects("ReplicaSet", namespace.name)
+        api.find("ReplicaSet", "app-1", namespace.name)
     assert api.objects("Pod", namespace.name) == []
     assert [one.target for one in gateway.proxy.requests] == [path, f"/api/v1/namespaces/{namespace.name}/pods"]
     gateway.proxy.release()
-    assert api.objects("ReplicaSet", namespace.name) == []
+    assert api.find("ReplicaSet", "app-1", namespace.name) is None
     api.close()
 
 

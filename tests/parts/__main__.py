@@ -48,8 +48,8 @@ def _build(name: str, go: Path, environ: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(dir=cache(environ), prefix=f".{name}-") as folder:
         built = Path(folder, name)
         match made_from:
-            case Module(package, version):
-                command = [str(go), "install", "-trimpath", _flags(), f"{package}@{version}"]
+            case Module(package, version, tags=tags):
+                command = [str(go), "install", "-trimpath", f"-tags={','.join(tags)}", _flags(), f"{package}@{version}"]
                 # In the temporary folder, under a name that Go chooses; a broken build leaves nothing behind.
                 subprocess.run(command, cwd=folder, env=settings | {"GOBIN": folder}, check=True)
                 next(Path(folder).iterdir()).rename(built)

@@ -7,14 +7,17 @@ import sys
 from typing import Final
 
 PACKAGES: Final = (
+    "buildah",
     "containerd",
     "containernetworking-plugins",
+    "debootstrap",
     "haproxy",
     "iproute2",
     "iptables",
     "runc",
 )
-"""haproxy stands before webhook processes in every cluster test; the others are the node's."""
+"""haproxy stands before webhook processes in every cluster test, buildah and debootstrap make Moorage's own image; the others
+are the node's."""
 
 
 def main() -> int:

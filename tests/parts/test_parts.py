@@ -74,4 +74,4 @@ def test_packages_are_named_where_they_cannot_be_installed(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     assert debian.main() == 1
-    assert "this is no Debian; install the same programs by other means: containerd," in capfd.readouterr().err
+    assert "this is no Debian; install the same programs by other means: buildah," in capfd.readouterr().err

@@ -3,13 +3,10 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Self
-
-import msgspec
 
 from webhook import wiring
 from webhook.access import HOST, OWN_NAMESPACE
@@ -64,7 +61,7 @@ class Reach:
         """
         # Where there is none, that is what is told.
         _ = self.kube
-        if _is_inside(self._place.kubeconfig, self._place.context):
+        if is_inside(self._place.kubeconfig, self._place.context):
             return OWN_NAMESPACE.read_text().strip() if OWN_NAMESPACE.is_file() else "default"
         from webhook.access import namespace_of
 
@@ -113,7 +110,7 @@ def access(kubeconfig: Path | None, context: str | None) -> "Access":
     from webhook.access import NoCluster, of_kubeconfig, of_pod
 
     try:
-        if _is_inside(kubeconfig, context):
+        if is_inside(kubeconfig, context):
             return of_pod(os.environ)
         return of_kubeconfig(_file(kubeconfig), context)
     except NoCluster as none:
@@ -126,7 +123,8 @@ def _file(kubeconfig: Path | None) -> Path | None:
     return kubeconfig or (Path(named) if named else None)
 
 
-def _is_inside(kubeconfig: Path | None, context: str | None) -> bool:
+def is_inside(kubeconfig: Path | None, context: str | None) -> bool:
+    """Whether the cluster is the one that this Pod runs in."""
     return kubeconfig is None and context is None and HOST in os.environ and not _is_configured()
 
 
@@ -160,8 +158,8 @@ def _installed(reach: Reach, chosen: common.Choices, *, with_lock: bool) -> Iter
     Raises:
         Stop: Moorage is not installed there, or its configuration cannot be used.
     """
-    from webhook.config import BadConfiguration, load
-    from webhook.installed import CONFIG_MAP, FILE, NotInstalled, read
+    from webhook.config import BadConfiguration
+    from webhook.installed import NotInstalled, laid_out, read
 
     if chosen.config is not None:
         raise Stop(Exit.USAGE, "--config and --from-cluster are two configurations: give one")
@@ -171,21 +169,15 @@ def _installed(reach: Reach, chosen: common.Choices, *, with_lock: bool) -> Iter
         raise Stop(Exit.USAGE if none.was_asked else Exit.UNASKED, str(none)) from None
     for one in there.unknown:
         common.say(f"warning: not known here: {one}")
-    with TemporaryDirectory(prefix="moorage-") as name:
-        # Files that the configuration names are looked for beside it, and nowhere else on this machine.
-        folder = Path(name)
-        for file, text in there.files.items():
-            (folder / file).write_text(text, encoding="utf-8")
+    if there.missing:
+        common.say(f"warning: {there.missing}: what the install brought along is in force")
+    with ExitStack() as laid:
         try:
-            loaded = load(
-                folder / FILE,
-                environ=there.environ,
-                rules=chosen.rules,
-                variables=chosen.variables,
-                with_lock=with_lock,
+            loaded = laid.enter_context(
+                laid_out(there, rules=chosen.rules, variables=chosen.variables, with_lock=with_lock)
             )
         except BadConfiguration as bad:
-            raise Stop(Exit.USAGE, str(bad).replace(f"{folder}/", f"{CONFIG_MAP}: "), has_place=True) from None
+            raise Stop(Exit.USAGE, str(bad), has_place=True) from None
         for warning in loaded.warnings:
-            common.say(f"warning: {warning.replace(f'{folder}/', f'{CONFIG_MAP}: ')}")
-        yield msgspec.structs.replace(loaded, path=Path(CONFIG_MAP))
+            common.say(f"warning: {warning}")
+        yield loaded

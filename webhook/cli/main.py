@@ -17,6 +17,7 @@ from webhook.cli.common import put, say
 from webhook.cli.completion import VARIABLE, completion
 from webhook.cli.config import app as config
 from webhook.cli.demo import demo
+from webhook.cli.doctor import doctor
 from webhook.cli.exits import MEANING, Exit, Stop
 from webhook.cli.explain import explain
 from webhook.cli.resolve import resolve
@@ -31,7 +32,7 @@ app = typer.Typer(
     help="Pins floating image tags to upstream digests and points Pods at the nearest copy.",
     epilog="Exit codes: " + ", ".join(f"{code.value} {MEANING[code]}" for code in Exit),
 )
-for command in (check, explain, resolve, adopt, serve, demo, version, completion):
+for command in (check, explain, resolve, adopt, doctor, serve, demo, version, completion):
     app.command()(command)
 app.add_typer(config, name="config")
 app.add_typer(certs, name="certs")

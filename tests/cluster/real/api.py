@@ -12,6 +12,7 @@ import msgspec
 
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
 _RBAC: Final = "rbac.authorization.k8s.io/v1"
+_FLOWS: Final = "flowcontrol.apiserver.k8s.io/v1"
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "ConfigMap": ("v1", "configmaps"),
@@ -32,6 +33,10 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Job": ("batch/v1", "jobs"),
     "Lease": ("coordination.k8s.io/v1", "leases"),
     "MutatingWebhookConfiguration": (_ADMISSION, "mutatingwebhookconfigurations"),
+    "ValidatingAdmissionPolicy": (_ADMISSION, "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": (_ADMISSION, "validatingadmissionpolicybindings"),
+    "FlowSchema": (_FLOWS, "flowschemas"),
+    "PriorityLevelConfiguration": (_FLOWS, "prioritylevelconfigurations"),
     "ClusterRole": (_RBAC, "clusterroles"),
     "ClusterRoleBinding": (_RBAC, "clusterrolebindings"),
     "Role": (_RBAC, "roles"),
@@ -152,6 +157,13 @@ class Api:
         query = {"dryRun": "All"} if dry_run else {}
         body = {"apiVersion": KINDS[kind][0], **manifest}
         return self.ask("POST", path_of(kind, namespace), body, **query)
+
+    def apply(self, manifest: Mapping[str, Any]) -> Answer:
+        """What `kubectl apply --server-side` does."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        path = path_of(kind, metadata.get("namespace", ""), metadata["name"])
+        body = {"apiVersion": KINDS[kind][0], **manifest}
+        return self.ask("PATCH", path, body, content_type=APPLY, fieldManager="tests", force="true")
 
     def patch(
         self, kind: str, name: str, patch: Any, namespace: str = "", *, subresource: str = "", content_type: str = MERGE

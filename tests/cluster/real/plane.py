@@ -177,7 +177,9 @@ def _write_identities(folder: Path, address: str, port: int) -> Mapping[str, Api
     ca.cert_pem.write_to_path(str(folder / "ca.crt"))
     names = (address, "localhost", "kubernetes.default.svc", SERVICES.replace("0.0/16", "0.1"))
     _write(ca.issue_cert(*names), folder, "apiserver")
-    _write(ca.issue_cert(common_name="apiserver", organization_name="system:masters"), folder, "kubelet-client")
+    # With a name, or the kubelet meets an empty critical extension, and refuses it.
+    kubelet_client = ca.issue_cert("apiserver.test", common_name="apiserver", organization_name="system:masters")
+    _write(kubelet_client, folder, "kubelet-client")
     trustme.CA().private_key_pem.write_to_path(str(folder / "service-account.key"))
     apis = {who: Api(f"https://{address}:{port}", folder / "ca.crt", secrets.token_hex(16)) for who in _USERS}
     for who, api in apis.items():
