@@ -101,6 +101,7 @@ MISTAKES = {
     "authorities that are not there": (HEAD + RULE + "registries: {r.io: {ca: §nope.pem}}\n", 'registries["r.io"].ca: nope.pem cannot be read: No such file or directory'),
     "authorities that are half written": (HEAD + RULE + "resolving: {ca: §half.pem}\n", "resolving.ca: half.pem holds a certificate without an end"),
     "authorities that are broken": (HEAD + RULE + "resolving: {ca: §broken.pem}\n", "resolving.ca: broken.pem holds a certificate that cannot be read, number 1"),
+    "authorities that are not written yet": (HEAD + RULE + "registries: {r.io: {ca: §empty.pem}}\n", 'registries["r.io"].ca: empty.pem holds no certificate in PEM form'),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
     "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
@@ -126,6 +127,7 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path = folder / "m.yaml"
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
+    (folder / "empty.pem").touch()
     (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug")
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:

@@ -24,23 +24,27 @@ class Beside:
 
     def text(self, pointer: str, file: str | None) -> str:
         """The text of a file that must be there, empty for none; trouble goes to the findings."""
-        if file is None:
+        return self._read(pointer, file) or ""
+
+    def certificates(self, pointer: str, file: str | None) -> str:
+        """The text of a PEM file of authorities, empty for none. An empty file is a mistake: it is being written."""
+        text = self._read(pointer, file)
+        try:
+            return authorities(text) if text is not None else ""
+        except BadAuthorities as bad:
+            self._findings.refuse(pointer, f"{file} {bad}")
             return ""
-        text = ""
+
+    def _read(self, pointer: str, file: str | None) -> str | None:
+        """None for no file, and for one that cannot be read."""
+        if file is None:
+            return None
+        text = None
         try:
             text = self.path(file).read_bytes().decode("utf-8")
         except OSError as failed:
             self._findings.refuse(pointer, f"{file} cannot be read: {failed.strerror}")
         except UnicodeDecodeError:
             self._findings.refuse(pointer, f"{file} cannot be read: it is not text")
-        self.texts.append(text)
+        self.texts.append(text or "")
         return text
-
-    def certificates(self, pointer: str, file: str | None) -> str:
-        """The text of a PEM file of authorities."""
-        text = self.text(pointer, file)
-        try:
-            return authorities(text) if text else ""
-        except BadAuthorities as bad:
-            self._findings.refuse(pointer, f"{file} {bad}")
-            return ""

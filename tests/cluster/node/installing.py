@@ -51,9 +51,12 @@ class Moorage(Namespace):
         return self.kubectl("delete", "--ignore-not-found", "-k", str(self._overlay))
 
     def await_ready(self) -> None:
-        """Until the server and the adopter have all their Pods."""
-        for name in ("moorage", "moorage-adopt"):
-            self.await_rollout("Deployment", name, seconds=_SLOW)
+        """Until the server has all its Pods."""
+        self.await_rollout("Deployment", "moorage", seconds=_SLOW)
+
+    def await_adopter(self) -> None:
+        """Until pins are tended: the kubelet may take a minute and more to bring the first seal key."""
+        self.await_rollout("Deployment", "moorage-adopt", seconds=_SLOW)
 
     def servers(self) -> list[Any]:
         """The server's Pods that are ready."""

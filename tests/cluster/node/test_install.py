@@ -60,22 +60,6 @@ def pinned(revision: Any) -> set[str]:
     return {digest for pin in pins for digest in json.loads(pin)["images"].values()}
 
 
-def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Upstream, moorage: Moorage) -> None:
-    digest = upstream.push("adopted/app", "stable")
-    namespace.create(deployment("app", upstream.image("adopted/app", "stable")))
-    namespace.await_pods("app", 1, seconds=SLOW)
-    (revision,) = namespace.objects("ReplicaSet", app="app")
-    name = revision["metadata"]["name"]
-    annotations = revision["metadata"]["annotations"]
-    lost: dict[str, None] = {key: None for key in annotations if key.startswith("pins.")}
-    assert lost
-    namespace.patch("ReplicaSet", name, {"metadata": {"annotations": lost}})
-    until("it is pinned again", lambda: pinned(namespace.get("ReplicaSet", name)) == {digest}, seconds=SLOW)
-    writers = {one["manager"] for one in namespace.get("ReplicaSet", name)["metadata"]["managedFields"]}
-    assert "moorage" in writers
-    assert moorage.objects("Lease")
-
-
 class Creating:
     """Pods created ten times a second, by dry runs: they are admitted like any other and cost the node nothing."""
 
@@ -149,6 +133,24 @@ def test_when_all_of_moorage_is_deleted_at_once_it_comes_back_and_keeps_nobody_w
         until("Pods are pinned again", lambda: creating.seen[placed("cold/app", digest)] > 5, seconds=SLOW)
     # Some came while nobody could be asked; none was refused.
     assert creating.seen.keys() <= {placed("cold/app", digest), image}
+
+
+# After all of it was deleted: a new Pod has the seal key at once, the first one had to wait for it.
+def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Upstream, moorage: Moorage) -> None:
+    moorage.await_adopter()
+    digest = upstream.push("adopted/app", "stable")
+    namespace.create(deployment("app", upstream.image("adopted/app", "stable")))
+    namespace.await_pods("app", 1, seconds=SLOW)
+    (revision,) = namespace.objects("ReplicaSet", app="app")
+    name = revision["metadata"]["name"]
+    annotations = revision["metadata"]["annotations"]
+    lost: dict[str, None] = {key: None for key in annotations if key.startswith("pins.")}
+    assert lost
+    namespace.patch("ReplicaSet", name, {"metadata": {"annotations": lost}})
+    until("it is pinned again", lambda: pinned(namespace.get("ReplicaSet", name)) == {digest}, seconds=SLOW)
+    writers = {one["manager"] for one in namespace.get("ReplicaSet", name)["metadata"]["managedFields"]}
+    assert "moorage" in writers
+    assert moorage.objects("Lease")
 
 
 def test_the_image_is_small_and_holds_what_runs_and_nothing_that_only_builds() -> None:
