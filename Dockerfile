@@ -3,11 +3,11 @@ ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
-COPY requirements/run.txt requirements/run.txt
+COPY requirements/clouds.txt requirements/clouds.txt
 # `--secret id=pip.conf,src=FILE` names an index of your own without leaving a trace of it here; without one it is PyPI.
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     python3 -m venv /opt/moorage \
- && /opt/moorage/bin/pip install --no-cache-dir --require-hashes -r requirements/run.txt
+ && /opt/moorage/bin/pip install --no-cache-dir --require-hashes -r requirements/clouds.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY webhook webhook
 # What only builds goes again, and pip with it; then the command must still start.

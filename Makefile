@@ -54,8 +54,9 @@ cluster: parts container ## a shell in a real cluster with Moorage installed, an
 	$(BIN)/python -m tests.cluster.real $(BIN)/python -m tests.cluster.shell
 
 lock: $(VENV)/dev.stamp ## pin all dependencies anew, with hashes
-	$(BIN)/uv pip compile $(LOCK) -o requirements/run.txt pyproject.toml --group build
-	$(BIN)/uv pip compile $(LOCK) -o requirements/dev.txt pyproject.toml --group build --group test --group check
+	$(BIN)/uv pip compile $(LOCK) -o requirements/clouds.txt pyproject.toml --extra clouds --group build
+	$(BIN)/uv pip compile $(LOCK) -o requirements/run.txt -c requirements/clouds.txt pyproject.toml --group build
+	$(BIN)/uv pip compile $(LOCK) -o requirements/dev.txt -c requirements/clouds.txt pyproject.toml --extra clouds --group build --group test --group check
 LOCK := -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
 clean: ## remove the virtual environment and what tools left behind

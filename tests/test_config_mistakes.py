@@ -232,7 +232,9 @@ WARNINGS = {
     "shadowed by two": (HEAD + "rules: [{name: a, images: [r.io/**]}, {name: b, images: [s.io/**]}, §{name: c, images: [r.io/x, s.io/y]}]\n", 'rules[2]: it never decides: "a" and "b" before it takes the same images'),
     "shadowed under the same conditions": (HEAD + "rules: [{name: a, images: [r.io/**], tags: [x]}, §{name: b, images: [r.io/x], tags: [x]}]\n", 'rules[1]: it never decides: "a" before it takes the same images'),
     "one name for two registries": (HEAD + "rules: [{name: a, images: [r.io/**], targets: [t.io]}, {name: b, images: [s.io/**], targets: [§t.io]}]\n", "rules[1].targets[0]: t.io would hold images of r.io and of s.io under the same names"),
-    "cloud login": (HEAD + RULE + "registries: {r.io: {credentials: [§ecr]}}\n", 'registries["r.io"].credentials[0]: ecr logins are not there in this version; this entry contributes nothing'),
+    "cloud of another host": (HEAD + RULE + "registries: {r.io: {credentials: [§ecr]}}\n", 'registries["r.io"].credentials[0]: ecr logs in at ACCOUNT.dkr.ecr.REGION.amazonaws.com and public.ecr.aws only; this entry contributes nothing'),
+    "cloud of another cloud's host": (HEAD + RULE + "registries: {'acmeprod.azurecr.io': {credentials: [acr, §gar]}}\n", 'registries["acmeprod.azurecr.io"].credentials[1]: gar logs in at REGION-docker.pkg.dev and gcr.io only; this entry contributes nothing'),
+    "cloud of hosts that are not all its own": (HEAD + RULE + "registries: {'*.io': {credentials: [§acr]}}\n", 'registries["*.io"].credentials[0]: acr logs in at NAME.azurecr.io, .cn and .us only; this entry contributes nothing'),
     "docker config that is not there": (HEAD + RULE + "registries: {r.io: {credentials: [§{file: d.json}]}}\n", 'registries["r.io"].credentials[0]: d.json cannot be read; this entry contributes nothing until it is there'),
     "health": (HEAD + RULE + TARGET + "health: §{url: 'http://x'}}}\n", "targets.t.health: health is not watched in this version; the target is taken to be well"),
     "asking the node's own address": (HEAD + RULE + "targets: {t: {image: 'localhost:1/{path}', verify: §digest}}\n", "targets.t.verify: localhost:1 is the node's own address, which the webhook cannot ask; write verify: {at: http://…}"),
@@ -257,6 +259,7 @@ QUIET = {
     "registry in the target's path": "targets: {t: {image: 't.io/{registry}/{path}'}}\nrules: [{name: a, images: [r.io/**, s.io/**], targets: [t], write: tag}]\n",
     "paths apart": "rules: [{name: a, images: [r.io/a/**, s.io/b/**], targets: [t.io], write: tag}]\n",
     "nothing written": "rules: [{name: a, images: [r.io/**, s.io/**], targets: [t.io], write: record}]\n",
+    "clouds": "registries: {'*.dkr.ecr.*.amazonaws.com': {credentials: [ecr]}, '*.azurecr.io': {credentials: [{kind: acr, namespaces: [a]}]}, '*-docker.pkg.dev': {credentials: [gar]}}\n" + RULE,
     "loopback that may be asked": "registries: {'localhost:1': {allowLoopback: true, plainHTTP: true}}\ntargets: {t: {image: 'localhost:1/{path}', verify: digest}}\n" + RULE,
 }  # fmt: skip
 

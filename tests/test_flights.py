@@ -218,6 +218,24 @@ def test_one_probe_decides(answer: Fact, is_open: bool) -> None:
     assert (breaker.refusal() is not None) is is_open
 
 
+def test_a_login_that_could_not_be_had_says_nothing_about_the_registry() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    missing = Failed(Reason.NO_LOGIN, "r.io/app", "no ecr login")
+    for _ in range(100):
+        with breaker.asking() as hear:
+            hear(missing)
+    assert breaker.refusal() is None
+    breaker = opened(clock)
+    clock.forward(11)
+    with breaker.asking() as hear:
+        hear(missing)
+    with breaker.asking() as hear:
+        assert breaker.refusal() is not None
+        hear(DOWN)
+    assert breaker.refusal() is not None
+
+
 def test_a_probe_that_is_given_up_lets_another_through() -> None:
     clock = Clock()
     breaker = opened(clock)

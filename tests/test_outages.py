@@ -302,7 +302,7 @@ async def test_credentials_are_those_of_the_requests_namespace_whatever_the_pod_
         here.fake.login = "basic"
         here.stack = Stack(here.rule, providers={"pod": Pulls(rich=READER)})
         await here.reopen()
-        seen = await here.stack.admit(here.image, namespace="rich")
+        seen = await here.stack.admit(here.image, says="rich")
         assert seen.images == [here.image]
         assert "AbsentOrDenied" in seen.warnings[0]
         assert [asked.header("Authorization") for asked in here.fake.asked] == [None]

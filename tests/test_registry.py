@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.core.world import D, E
 from tests.support import wire
-from tests.support.asking import SECRETS, asking
+from tests.support.asking import READER, SECRETS, WRONG, asking
 from tests.support.door import plain
 from tests.support.faults import (
     bombed,
@@ -28,6 +28,7 @@ from tests.support.registry import (
     image_document,
 )
 from webhook.core.ask import Absent, Failed, Known
+from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.manifest import MANIFEST_BODY, OCI_INDEX, OCI_MANIFEST
 from webhook.core.reason import Reason
 
@@ -303,3 +304,21 @@ async def test_what_is_not_there_or_not_for_us_is_absent(faults: Faults, denied:
         fake.faults.update(faults)
         assert await asked.digest() == Absent(fake.host, f"{fake.host}/{PATH}:stable", denied)
         assert asked.said() == said
+
+
+LACKING = Credential("ecr", principal="eu-west-1", lacks="no ecr login: AWS cannot be reached")
+
+
+async def test_a_login_that_is_missing_is_told_unless_another_one_is_accepted() -> None:
+    async with fake_registry() as fake, asking(fake) as here:
+        fake.push()
+        fake.login = "basic"
+        for others in ((), (ANONYMOUS,), (WRONG,), (WRONG, ANONYMOUS)):
+            answer = await here.digest(LACKING, *others)
+            assert answer == Failed(Reason.NO_LOGIN, f"{fake.host}/{PATH}", "no ecr login: AWS cannot be reached")
+        assert isinstance(await here.digest(LACKING, READER), Known)
+        fake.login = ""
+        assert isinstance(await here.digest(LACKING, ANONYMOUS), Known)
+        # Not found by somebody who may not look is no answer.
+        assert isinstance(await here.digest(LACKING, ANONYMOUS, tag="none"), Failed)
+        assert isinstance(await here.digest(READER, ANONYMOUS, tag="none"), Absent)

@@ -440,6 +440,31 @@ async def test_authorities_that_are_broken_leave_the_last_good_in_force(tmp_path
             assert not await fetched_anew(server, fake, "c")
 
 
+async def test_an_authority_that_is_replaced_is_trusted_from_then_on_without_being_told_to(tmp_path: Path) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    old.issue_cert("127.0.0.1").configure_cert(context)
+    async with fake_registry(tls=context) as fake:
+        text = CONFIG.format(name="one", host=fake.host).replace("plainHTTP: true", "ca: ca.pem")
+        text = text.replace("{file: docker.json}", "anonymous")
+        (tmp_path / "ca.pem").write_bytes(old.cert_pem.bytes())
+        async with running(tmp_path) as server:
+            (tmp_path / "moorage.yaml").write_text(text)
+            assert await server.service.reload()
+            assert await fetched_anew(server, fake, "a")
+            in_force = server.service._loaded
+            new.issue_cert("127.0.0.1").configure_cert(context)
+            (tmp_path / "ca.pem").write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
+            while server.service._loaded is in_force:  # noqa: ASYNC110 - what is in force is the event
+                await asyncio.sleep(0)
+            # The connection that is open stays good; a registry that rolls its certificate closes it.
+            await fake.stop()
+            assert await fetched_anew(server, fake, "b")
+            (tmp_path / "ca.pem").write_bytes(new.cert_pem.bytes())
+            assert await server.service.reload()
+            assert await fetched_anew(server, fake, "c")
+
+
 # Certificates
 
 

@@ -53,7 +53,7 @@ class World:
 
     async def admit(self, namespace: str, *secrets: str, image: str = "", **metadata: Any) -> Answered:
         spec = {"imagePullSecrets": [{"name": one} for one in secrets]} if secrets else {}
-        return await self.stack.admit(image or self.image, asked_in=namespace, spec=spec, **metadata)
+        return await self.stack.admit(image or self.image, namespace=namespace, spec=spec, **metadata)
 
     def placed(self, digest: str) -> list[str]:
         return [f"localhost:30081/{PATH}@{digest}"]
@@ -146,7 +146,7 @@ async def test_the_secrets_of_the_service_account_are_used_where_the_pod_has_non
     digest = world.fake.push()
     world.secret("shop", "reader", RIGHT)
     put_account(world.api, "pull", name="builder", namespace="shop")
-    seen = await world.stack.admit(world.image, asked_in="shop", spec={"serviceAccountName": "builder"})
+    seen = await world.stack.admit(world.image, namespace="shop", spec={"serviceAccountName": "builder"})
     assert seen.images == world.placed(digest)
 
 

@@ -118,6 +118,9 @@ class Breaker:
     def _hear(self, fact: Fact, *, is_probe: bool) -> None:
         """Learn from an answer. What says that an image is absent or denied says that the registry is well."""
         reason = fact.reason if isinstance(fact, Failed) else None
+        if reason is Reason.NO_LOGIN:
+            # The registry was not asked.
+            return
         wait = fact.retry_after if isinstance(fact, Failed) else None
         if isinstance(fact, Failed) and reason in _TRIPS and wait is not None and wait > 0:
             self._open(fact, wait)

@@ -1,10 +1,12 @@
 """Which hosts may be contacted, and how: those that stand literally somewhere, refined by `registries:`."""
 
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from typing import Final
 
 from webhook import settings as written
 from webhook.beside import Beside
+from webhook.core.clouds import KINDS, serves
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
 from webhook.core.reference import DOCKER_HUB, is_dialable, is_host
@@ -14,8 +16,6 @@ from webhook.trouble import Findings, pointer_to
 
 HUB_NAMES: Final = {"index.docker.io": DOCKER_HUB}
 """registry-1.docker.io is no alias: image names with it keep it, and so are other names."""
-
-_LATER: Final = frozenset({"ecr", "acr", "gar"})
 
 
 def registries_of(
@@ -44,7 +44,7 @@ def registries_of(
         found[name] = Registry(
             name,
             tuple(
-                _credential(f"{credentials}/{number}", source, beside, findings)
+                _credential(f"{credentials}/{number}", name, source, beside, findings)
                 for number, source in enumerate(one.credentials)
             ),
             one.realms,
@@ -72,9 +72,17 @@ def _problem_of(host: str) -> str | None:
     return f'"{host}" is no host{hint}'
 
 
-def _credential(pointer: str, source: written.Credential, beside: Beside, findings: Findings) -> CredentialSource:
-    if source.kind in _LATER:
-        findings.warn(pointer, f"{source.kind} logins are not there in this version; this entry contributes nothing")
+def _credential(
+    pointer: str, host: str, source: written.Credential, beside: Beside, findings: Findings
+) -> CredentialSource:
+    cloud = KINDS.get(source.kind)
+    if cloud is not None and not serves(source.kind, host):
+        findings.warn(pointer, f"{source.kind} logs in at {cloud.hosts} only; this entry contributes nothing")
+    elif cloud is not None and not _is_installed(cloud.module):
+        package = f"moorage[{source.kind}]"
+        findings.refuse(
+            pointer, f"{source.kind} logins need a package that is not here; pip install '{package}' brings it"
+        )
     if (source.kind == "file") != (source.file is not None):
         message = "write the docker config's path, as {file: docker.json}"
         findings.refuse(pointer, message if source.kind == "file" else f"{source.kind} takes no file")
@@ -85,6 +93,13 @@ def _credential(pointer: str, source: written.Credential, beside: Beside, findin
         if not path.is_file():
             findings.warn(pointer, f"{source.file} cannot be read; this entry contributes nothing until it is there")
     return CredentialSource(source.kind, file, Globs(source.namespaces), Globs(source.paths))
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _literal(rules: list[Rule], named: list[Target]) -> Iterator[str]:

@@ -86,8 +86,11 @@ class RegistryClient:
         *,
         now: Callable[[], float],
         jitter: Callable[[], float] = random.random,
+        refused: Callable[[Credential], None] | None = None,
     ) -> None:
+        """`refused` is told of each credential that a registry does not accept, for this image at least."""
         self._outbound = outbound
+        self._refused = refused or (lambda _credential: None)
         self._registries = registries
         self._now = now
         self._jitter = jitter
@@ -182,8 +185,12 @@ class RegistryClient:
         if scheme == "http":
             registry = msgspec.structs.replace(registry, plain_http=True)
         outcome: Absent | Failed = Absent(image.registry, str(image), denied=True)
+        lacking: Failed | None = None
         refused = False
         for credential in candidates.credentials:
+            if credential.lacks:
+                lacking = lacking or Failed(Reason.NO_LOGIN, what, credential.lacks)
+                continue
             if credential.is_anonymous and refused:
                 continue
             ask = _Ask(image, registry, credential, deadline, asked)
@@ -195,8 +202,12 @@ class RegistryClient:
                 return Failed(answer.reason, what, answer.detail, answer.retry_after)
             if not isinstance(answer, Absent):
                 return Accepted(answer, credential)
-            outcome, refused = answer, refused or (answer.denied and not credential.is_anonymous)
-        return outcome
+            outcome = answer
+            if answer.denied and not credential.is_anonymous:
+                refused = True
+                self._refused(credential)
+        # Who could not log in has not heard whether there is such an image.
+        return lacking or outcome
 
     async def _prove(self, ask: _Ask) -> Proof | Absent | Trouble:
         wanted = ask.image.digest

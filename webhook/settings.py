@@ -174,7 +174,7 @@ class Credential(Settings):
 
     kind: CredentialKind
     """`pod`: the Pod's pull secrets, else those of its service account · `file`: a docker config of the operator's ·
-    `ecr`, `acr`, `gar`: the cloud's login · `anonymous`."""
+    `ecr`, `acr`, `gar`: Moorage's own login at the cloud · `anonymous`: none, and not after another was refused."""
     file: FileName | None = None
     """Path of the docker config, relative to this file."""
     namespaces: tuple[Pattern, ...] = ("*",)

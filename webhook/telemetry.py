@@ -25,6 +25,8 @@ TOLD: Final = 1024 * 1024
 GRANT: Final = "grant it with the component pull-secrets, or leave pod out of credentials"
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
+PLACES: Final = 256
+"""Places whose failing logins are remembered, so that each is told of once."""
 LEVELS: Final = ("debug", "info", "warning", "error")
 _encode = msgspec.json.Encoder().encode
 
@@ -162,6 +164,9 @@ class Telemetry:
         self.resolutions = Count(
             "moorage_resolutions_total", "Digests asked for, by where they came from.", ["registry", "source"]
         )
+        self.logins = Count(
+            "moorage_cloud_logins_total", "Logins asked for at clouds: renewed or failed.", ["provider", "outcome"]
+        )
         self.pins = Count(
             "moorage_pins_total",
             "Images of revisions: pinned, kept or not; and of Pods: decided by a pin, by a sibling, or not read.",
@@ -205,6 +210,7 @@ class Telemetry:
         self.build.set(1, (__version__,))
         self._told: Memo[int, _Told] = Memo(TOLD)
         self._open_breakers: Callable[[], dict[str, bool]] = dict
+        self._no_login: dict[tuple[str, str], str] = {}
         self._wants_reviews = self.log.wants_reviews
 
     @property
@@ -255,6 +261,20 @@ class Telemetry:
     def registry_warning(self, host: str, text: str) -> None:
         """A registry wants its users to read something."""
         self.log.write("warning", "registry warning", registry=host, text=text)
+
+    def login(self, kind: str, place: str, trouble: str) -> None:
+        """A login at a cloud was had, or not."""
+        self.logins.add((kind, "failed" if trouble else "renewed"))
+        if self._no_login.get((kind, place), "") == trouble:
+            return
+        if trouble:
+            if len(self._no_login) >= PLACES:
+                self._no_login.clear()
+            self._no_login[kind, place] = trouble
+            self.log.write("warning", "no cloud login", provider=kind, place=place, problem=trouble)
+        else:
+            del self._no_login[kind, place]
+            self.log.write("info", "cloud login is back", provider=kind, place=place)
 
     def resolution(self, host: str, source: str) -> None:
         """A digest was asked for."""

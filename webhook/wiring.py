@@ -18,7 +18,12 @@ from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
+    from webhook.core.credential import Credential
+    from webhook.core.hosts import Registries
+    from webhook.credentials.acr import EntraTokens
+    from webhook.credentials.cloud import Cloud, Threads
     from webhook.credentials.pull_secrets import PullSecrets
+    from webhook.credentials.renewals import Renewals
     from webhook.credentials.source import Credentials, Dated, OperatorFile, Provider
     from webhook.credentials.stand_in import StandIn
     from webhook.kube import Kube
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
     from webhook.telemetry import Telemetry
 
 ENTRIES: Final = 10_000
+LOGINS_WITHIN: Final = 5.0
+"""Seconds that a server waits at its start for logins at clouds; those that take longer are waited for by Pods."""
 CLOCKS: Final = Clocks(time.monotonic, lambda: time.time_ns() // 1_000_000)
 
 
@@ -98,7 +105,6 @@ async def laptop(
     from webhook.credentials.docker_config import UserLogins, find
     from webhook.credentials.helpers import Helpers
     from webhook.outbound import Outbound
-    from webhook.registry import RegistryClient
 
     logins = UserLogins(find(environ, chosen=docker_config), Helpers(environ))
     outbound = Outbound(loaded.registries, observe=observe, warn=warn)
@@ -109,8 +115,9 @@ async def laptop(
 
         pods = OrLogins(cluster.pull_secrets(), logins)
     try:
-        client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
-        oracles, resolver, credentials = _oracles(loaded, client, {"pod": pods or logins}, memories, cluster=cluster)
+        oracles, client, resolver, credentials = _oracles(
+            loaded, outbound, {"pod": pods or logins}, memories, cluster=cluster
+        )
         sealer = cluster.sealer if cluster is not None else own_sealer()
         engine = Engine(loaded.rules, oracles, sealer=sealer, clocks=CLOCKS, new_id=new_id, observer=observer)
         yield Laptop(engine, time.monotonic(), client, resolver, credentials, pods)
@@ -121,23 +128,25 @@ async def laptop(
 
 def _oracles(
     loaded: Loaded,
-    client: "RegistryClient",
+    outbound: "Outbound",
     providers: Mapping[str, "Provider | Dated"],
     memories: "Memories",
     observe: Callable[[str, str], None] | None = None,
     cluster: "Cluster | None" = None,
-) -> "tuple[dict[type, Oracle], Resolver, Credentials]":
+) -> "tuple[dict[type, Oracle], RegistryClient, Resolver, Credentials]":
     from webhook.credentials.source import Credentials
     from webhook.holdings import Holdings
+    from webhook.registry import RegistryClient
     from webhook.resolver import Resolver
 
     credentials = Credentials(
         loaded.registries,
         key=memories.key,
-        providers=providers,
+        providers={**providers, **memories.clouds.providers(loaded.registries, outbound)},
         entries=loaded.resolving.entries,
         files=memories.files,
     )
+    client = RegistryClient(outbound, loaded.registries, now=time.monotonic, refused=credentials.doubt)
     resolver = Resolver(
         client, credentials, loaded.registries, loaded.resolving, memory=memories.answers, observe=observe
     )
@@ -159,7 +168,7 @@ def _oracles(
     }
     if cluster is not None:
         oracles |= cluster.oracles(loaded)
-    return oracles, resolver, credentials
+    return oracles, client, resolver, credentials
 
 
 class Cluster:
@@ -210,11 +219,12 @@ class Memories:
     """What was learnt from registries and read from docker configs: it outlives a reload, and so does the key that
     keeps logins apart in it."""
 
-    def __init__(self, entries: int) -> None:
+    def __init__(self, entries: int, login: "Login | None" = None) -> None:
         from webhook.holdings import Held
         from webhook.resolver import Memory
 
         self.key = secrets.token_bytes(32)
+        self.clouds = Clouds(login)
         self.files: dict[str, OperatorFile] = {}
         self.answers = Memory(entries, time.monotonic)
         self.held = Held(entries, time.monotonic)
@@ -223,6 +233,65 @@ class Memories:
         """End the work that is under way."""
         await self.answers.flights.aclose()
         await self.held.flights.aclose()
+        await self.clouds.aclose()
+
+
+Login = Callable[[str, str, str], None]
+"""Told of each attempt to log in at a cloud: its kind, the place, and the trouble, empty where there was none."""
+
+
+class Clouds:
+    """Logins at clouds. Each cloud's library is imported when a configuration first names it; what it gave outlives a
+    reload."""
+
+    def __init__(self, login: Login | None = None) -> None:
+        self._login = login
+        self._kept: dict[str, Renewals[Credential]] = {}
+        self._threads: Threads | None = None
+        self._entra: EntraTokens | None = None
+
+    def providers(self, registries: "Registries", door: "Outbound") -> "dict[str, Provider]":
+        """Who logs in at the clouds that the configuration names."""
+        from webhook.core.clouds import ACR, ECR, GAR
+
+        every = (*registries.literal.values(), *registries.patterns)
+        wanted = {source.kind for registry in every for source in registry.credentials} & {ECR, ACR, GAR}
+        if not wanted:
+            return {}
+        from webhook.credentials.cloud import CloudLogins, Threads
+
+        threads = self._threads = self._threads or Threads()
+        clouds: list[Cloud] = []
+        if ECR in wanted:
+            from webhook.credentials.ecr import Ecr
+
+            clouds.append(Ecr(threads))
+        if ACR in wanted:
+            from webhook.credentials.acr import Acr, EntraTokens
+
+            self._entra = self._entra or EntraTokens(threads, time.monotonic)
+            clouds.append(Acr(self._entra, door, registries))
+        if GAR in wanted:
+            from webhook.credentials.gar import Gar
+
+            clouds.append(Gar(threads))
+        return {cloud.kind: CloudLogins(cloud, self._kept_of(cloud.kind)) for cloud in clouds}
+
+    def _kept_of(self, kind: str) -> "Renewals[Credential]":
+        from webhook.credentials.renewals import Renewals
+
+        if kind not in self._kept:
+            login = self._login
+            tell = (lambda place, trouble: login(kind, str(place), trouble)) if login is not None else None
+            self._kept[kind] = Renewals(time.monotonic, tell=tell)
+        return self._kept[kind]
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        for kept in self._kept.values():
+            await kept.aclose()
+        if self._entra is not None:
+            await self._entra.aclose()
 
 
 class Assembly:
@@ -238,7 +307,7 @@ class Assembly:
         self._sealer = sealer
         self._cluster = cluster
         self._grace = grace
-        self._memories = Memories(ENTRIES)
+        self._memories = Memories(ENTRIES, telemetry.login)
         self._closing: dict[asyncio.Task[None], Outbound] = {}
         self._outbound: Outbound | None = None
         self._budget = 0.0
@@ -255,15 +324,13 @@ class Assembly:
         """An engine for this configuration; the doors of the one before stay open for its running reviews. It seals as
         before where no other sealer is given."""
         from webhook.outbound import Outbound
-        from webhook.registry import RegistryClient
 
         outbound = Outbound(loaded.registries, observe=self._counted(loaded), warn=self._telemetry.registry_warning)
-        client = RegistryClient(outbound, loaded.registries, now=time.monotonic)
         self._sealer = sealer or self._sealer
         if self._cluster is not None:
             self._cluster.seal_with(self._sealer)
-        oracles, self._resolver, self._credentials = _oracles(
-            loaded, client, self._providers, self._memories, self._telemetry.resolution, self._cluster
+        oracles, _, self._resolver, self._credentials = _oracles(
+            loaded, outbound, self._providers, self._memories, self._telemetry.resolution, self._cluster
         )
         if self._outbound is not None:
             self._close_later(self._outbound, self._budget + self._grace)
@@ -324,7 +391,9 @@ class Assembly:
         return observe
 
     async def warm(self, loaded: Loaded) -> None:
-        """Learn from running Pods what was known before a restart."""
+        """Log in at the clouds, and learn from running Pods what was known before a restart."""
+        if self._credentials is not None:
+            await self._credentials.prepare(deadline=asyncio.get_running_loop().time() + LOGINS_WITHIN)
         if self._cluster is None or self._resolver is None:
             return
         from webhook.kube import ListBroke

@@ -202,12 +202,12 @@ def test_only_what_was_asked_for_goes_to_standard_output(shell: Shell, form: str
     shell.type("check", manifest, "--offline", "-o", form)
     alone = shell.out
     assert shell.type("check", manifest, "broken.yaml", "--offline", "-v", "-o", form) == 2
-    assert "ecr logins are not there" in shell.err
+    assert "ecr logs in at" in shell.err
     assert "broken.yaml:2:1: " in shell.err
     assert "1 object, 4 images" in shell.err
     if form in {"images", "patch", "yaml", "diff", "table", "wide"}:
         assert shell.out.startswith(alone)
-    for told in ("ecr logins", "app.yaml:16: ", "not known here", "configuration:", "1 object"):
+    for told in ("ecr logs in at", "app.yaml:16: ", "not known here", "configuration:", "1 object"):
         assert told not in shell.out
         assert told in shell.err
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from webhook.core.credential import ANONYMOUS, Credential, candidates
 from webhook.core.globs import Globs
@@ -147,6 +148,29 @@ async def test_a_provider_is_not_asked_where_it_is_not_granted() -> None:
     credentials = asked(CredentialSource("pod", namespaces=Globs(("other",))), providers={"pod": pod})
     assert await credentials.fetch(APP, TEAM, deadline=0) == candidates([], KEY)
     assert pod.fetched == 0
+
+
+def test_a_principal_stands_for_a_secret_that_changes_and_never_for_another_ones() -> None:
+    old, new = (Credential("ecr", "AWS", Secret(text), principal="eu-west-1") for text in ("one", "two"))
+    lacking = Credential("ecr", principal="eu-west-1", lacks="no ecr login: AWS cannot be reached")
+    (found,) = {candidates([one, ANONYMOUS], KEY).fingerprint for one in (old, new, lacking)}
+    others = [
+        [replace(old, principal="eu-west-2"), ANONYMOUS],
+        [replace(old, kind="acr"), ANONYMOUS],
+        [replace(old, principal=""), ANONYMOUS],
+        [Credential("file", "ecr", Secret("eu-west-1")), ANONYMOUS],
+        [old],
+        [ANONYMOUS],
+    ]
+    fingerprints = [candidates(one, KEY).fingerprint for one in others]
+    assert len({*fingerprints, found}) == len(others) + 1
+
+
+async def test_one_that_is_missing_hides_nobody_who_comes_after_it() -> None:
+    lacking = Slow(Credential("ecr", principal="eu-west-1", lacks="no ecr login"))
+    credentials = asked(CredentialSource("ecr"), CredentialSource("anonymous"), providers={"ecr": lacking})
+    await credentials.fetch(APP, TEAM, deadline=0)
+    assert kinds(credentials) == [("ecr", ""), ("anonymous", "")]
 
 
 def test_follows_a_file_that_changes(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_configuration_is_fine_doubtful_broken_or_not_there() -> None:
     assert judge_problems((), ("doubt", "more")).found == "doubt (and 1 more)"
     assert judge_problems(("m.yaml:1:1: wrong",), ()).found == "it cannot be used: m.yaml:1:1: wrong"
     missing = judge_missing("there is no configmap moorage in moorage-system")
-    assert (missing.level, "the example of the install is in force" in missing.found) == (Level.ERROR, True)
+    assert (missing.level, "use the example of the install" in missing.found) == (Level.ERROR, True)
     assert judge_no_configuration("no configmap moorage", was_asked=True).level is Level.ERROR
     unread = judge_no_configuration("configmaps is forbidden", was_asked=False)
     assert (unread.level, "as somebody who may" in unread.advice) == (Level.WARNING, True)

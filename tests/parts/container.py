@@ -27,7 +27,7 @@ _SUITE: Final = "bookworm"
 _PYTHON: Final = "3.11"
 """What this suite has."""
 _PACKAGES: Final = ("ca-certificates", "python3", "python3-venv")
-_INPUTS: Final = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml", "requirements/run.txt")
+_INPUTS: Final = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml", "requirements/clouds.txt")
 _PROGRAMS: Final = ("buildah", "debootstrap")
 _WHEELS: Final = "[install]\nno-index = true\nfind-links = /wheels\n"
 _KEPT: Final = 4
@@ -112,7 +112,7 @@ def _base(home: Path) -> Path:
 
 
 def _wheels(home: Path) -> Path:
-    lock = TOP / "requirements" / "run.txt"
+    lock = TOP / "requirements" / "clouds.txt"
     place = home / f"wheels-{sha256(lock.read_bytes()).hexdigest()[:16]}"
     if not place.exists():
         with tempfile.TemporaryDirectory(dir=home, prefix=".wheels-") as folder:

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -29,6 +29,7 @@ from webhook.telemetry import Log, Telemetry
 
 KEY: Final = b"k" * 32
 USUAL: Final = Resolving()
+Providers = Mapping[str, Provider | Dated]
 
 
 class Answered:
@@ -52,7 +53,7 @@ class Stack:
         *rules: Rule,
         targets: Sequence[Target] = (),
         resolving: Resolving = USUAL,
-        providers: Mapping[str, Provider | Dated] | None = None,
+        providers: Providers | Callable[[Outbound, Registries], Providers] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.clock = clock or Clock()
@@ -76,8 +77,9 @@ class Stack:
             warn=self.telemetry.registry_warning,
             resolver=names or Names({}),
         )
-        client = RegistryClient(self._outbound, known, now=self.clock, jitter=lambda: 0.0)
-        credentials = Credentials(known, key=KEY, providers=self._providers, now=self.clock)
+        providers = self._providers(self._outbound, known) if callable(self._providers) else self._providers
+        credentials = Credentials(known, key=KEY, providers=providers, now=self.clock)
+        client = RegistryClient(self._outbound, known, now=self.clock, jitter=lambda: 0.0, refused=credentials.doubt)
         resolver = Resolver(
             client,
             credentials,
@@ -118,15 +120,17 @@ class Stack:
         self,
         *images: str,
         seconds: float = 5.0,
-        asked_in: str = "default",
+        namespace: str = "default",
+        says: str = "",
         spec: Mapping[str, Any] | None = None,
         **metadata: Any,
     ) -> Answered:
-        """Ask for a Pod with these images; `asked_in` is the request's namespace, `spec` is added to its own."""
+        """Ask for a Pod with these images in a namespace; `says` is the one that stands in the Pod itself, `spec` is added
+        to its own."""
         assert self.engine is not None
-        document = pod(*images, **metadata)
+        document = pod(*images, **metadata, **({"namespace": says} if says else {}))
         document["spec"] |= spec or {}
-        outcome = self.engine.answer_now(review(document, namespace=asked_in))
+        outcome = self.engine.answer_now(review(document, namespace=namespace))
         if isinstance(outcome, Waiting):
             outcome = await self.engine.answer(outcome, deadline=soon(seconds))
         return Answered(document, checked(json.loads(outcome)))

@@ -212,6 +212,21 @@ def read_token(body: bytes) -> Token | Trouble:
     return Token(Secret(text), _life(answer.expires_in))
 
 
+class _ExchangeAnswer(msgspec.Struct):
+    refresh_token: str = ""
+
+
+def read_refresh_token(body: bytes) -> Secret | Trouble:
+    """The refresh token that an Azure registry gives for one of Entra's."""
+    try:
+        text = msgspec.json.decode(body, type=_ExchangeAnswer).refresh_token
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        text = ""
+    if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
+        return Trouble(Reason.BAD_REGISTRY, "its /oauth2/exchange answers something that is no token")
+    return Secret(text)
+
+
 def _life(said: object) -> float:
     """Seconds. What is no number says nothing; 0 does not mean for ever (earthly#890)."""
     if isinstance(said, bool) or not isinstance(said, int | float):

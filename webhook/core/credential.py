@@ -18,6 +18,8 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
     """A user name with a password, or an identity token (OAuth2 refresh token), or a ready registry token.
 
     `kind` is the provider that found it (file, pod, …): the only part that a trace, log or metric may show.
+    `principal` says whose it is where the secret itself changes by the hour: then it stands for the secret in cache
+    keys, so that what was learnt outlives a token. `lacks` says in our own words why there is no secret just now.
     """
 
     kind: str
@@ -25,11 +27,13 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
     password: Secret = Secret("")
     identity_token: Secret = Secret("")
     registry_token: Secret = Secret("")
+    principal: str = ""
+    lacks: str = ""
 
     @property
     def is_anonymous(self) -> bool:
         """Whether it carries nothing."""
-        return not (self.username or self.password or self.identity_token or self.registry_token)
+        return not (self.username or self.password or self.identity_token or self.registry_token or self.lacks)
 
     def __repr__(self) -> str:
         return f"Credential({self.kind})"
@@ -52,10 +56,18 @@ def candidates(credentials: Iterable[Credential], key: bytes) -> Candidates:
     ordered = tuple(credentials)
     sealed = blake2b(key=key, digest_size=16)
     for one in ordered:
-        for part in (one.username, one.password.reveal(), one.identity_token.reveal(), one.registry_token.reveal()):
+        # A login never has the fingerprint of a principal, whatever its user is called.
+        sealed.update(b"principal" if one.principal else b"login")
+        for part in _stands_for(one):
             text = part.encode()
             sealed.update(len(text).to_bytes(4, "big") + text)
     return Candidates(ordered, sealed.digest())
+
+
+def _stands_for(one: Credential) -> tuple[str, ...]:
+    if one.principal:
+        return (one.kind, one.principal)
+    return (one.username, one.password.reveal(), one.identity_token.reveal(), one.registry_token.reveal())
 
 
 class Keyrings(Protocol):

@@ -42,6 +42,14 @@ class Provider(Protocol):
         """The credentials, by the absolute loop time `deadline`."""
 
 
+@runtime_checkable
+class Renewing(Provider, Protocol):
+    """A provider whose credentials are the operator's and change on their own."""
+
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one."""
+
+
 class Given(msgspec.Struct, frozen=True, gc=False):
     """Credentials; until when (monotonic, in seconds) no others would be given; and what a trace is to say of them."""
 
@@ -173,6 +181,7 @@ class Credentials:
         self._providers: Mapping[str, Dated] = {
             kind: one if isinstance(one, Dated) else _Undated(one) for kind, one in (providers or {}).items()
         }
+        self._renewing = {kind: one for kind, one in (providers or {}).items() if isinstance(one, Renewing)}
         known = files if files is not None else {}
         for path in _files(registries):
             if path in known:
@@ -188,6 +197,21 @@ class Credentials:
         """What is wrong with files and providers, in sentences without a secret."""
         every: Iterable[Provider | Dated] = (*self._files.values(), *self._providers.values())
         return tuple(line for one in every for line in one.problems)
+
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one: who can get another looks whether it has to."""
+        if credential.kind in self._renewing:
+            self._renewing[credential.kind].doubt(credential)
+
+    async def prepare(self, *, deadline: float) -> None:
+        """Have the providers ask now for what all Pods will want of the hosts that stand literally in the configuration."""
+        everyone = Audience("")
+        waits = [
+            self._renewing[kind].fetch(Reference(host, "any", "any"), everyone, deadline=deadline)
+            for host, registry in self._registries.literal.items()
+            for kind in {source.kind for source in registry.credentials} & self._renewing.keys()
+        ]
+        await asyncio.gather(*waits)
 
     def refresh(self) -> bool:
         """Read the operator's files again; whether any of them changed."""
@@ -278,7 +302,7 @@ def _once_each(found: Iterable[Credential]) -> Iterator[Credential]:
     """Each secret once, under the kind that named it first: trying it again would only count as another refusal."""
     seen = set()
     for one in found:
-        secret = (one.username, one.password, one.identity_token, one.registry_token)
+        secret = (one.username, one.password, one.identity_token, one.registry_token, one.lacks)
         if secret not in seen:
             seen.add(secret)
             yield one
