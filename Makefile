@@ -14,7 +14,8 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 	$(BIN)/moorage demo
 
 test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
+	$(BIN)/python -m pytest -m "parts or cluster"
 	$(MAKE) test-node
 
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
