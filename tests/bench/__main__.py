@@ -3,7 +3,8 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args(arguments)
-    text = [described()]
+    machine, parts = described(), {}
     missed = False
     with tempfile.TemporaryDirectory(prefix="moorage-bench-") as place:
         folder = Path(place)
@@ -54,20 +55,26 @@ def main(arguments: Sequence[str]) -> int:
             missed = missed or any(
                 figure.bound is not None and "misses" in figure.bound.verdict(figure.value) for figure in figures
             )
-            text.append(f"### {name.capitalize()}\n\n{table(figures)}")
-            sys.stderr.write(f"{text[-1]}\n\n")
-    whole = "\n\n".join(text)
-    print(whole)
+            parts[name.capitalize()] = f"{datetime.now(UTC):%Y-%m-%d}\n\n{table(figures)}"
+            sys.stderr.write(f"{parts[name.capitalize()]}\n\n")
+    print(_joined(machine, parts))
     if given.write is not None:
-        _write(given.write, "bench-cluster" if set(given.only) <= set(IN_CLUSTER) else "bench", whole)
+        _write(given.write, "bench-cluster" if set(given.only) <= set(IN_CLUSTER) else "bench", machine, parts)
     return 1 if missed else 0
 
 
-def _write(page: Path, word: str, text: str) -> None:
+def _write(page: Path, word: str, machine: str, parts: Mapping[str, str]) -> None:
+    """Put what was measured in its place; what was not stays, with the date of its own."""
     start, end = MARKS[word]
     before, _, rest = page.read_text().partition(start)
-    _, _, after = rest.partition(end)
-    page.write_text(f"{before}{start}\n\n{text}\n\n{end}{after}")
+    there, _, after = rest.partition(end)
+    stood = (part.partition(", ") for part in there.strip().split("\n\n### ")[1:])
+    whole = _joined(machine, {**{name: text for name, _, text in stood}, **parts})
+    page.write_text(f"{before}{start}\n\n{whole}\n\n{end}{after}")
+
+
+def _joined(machine: str, parts: Mapping[str, str]) -> str:
+    return "\n\n".join([machine, *(f"### {name}, {text}" for name, text in parts.items())])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import os
 import platform
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tests.parts import golang
 
 
 def described() -> str:
-    """One paragraph: date, processor, system, versions."""
+    """One paragraph: processor, system, versions."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -24,7 +23,7 @@ def described() -> str:
     go = golang.version_of(Path(os.environ.get("GO", "go")))
     versions = ", ".join(f"{name} {version(name)}" for name in ("uvicorn", "httptools", "uvloop", "msgspec", "aiohttp"))
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
+        f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, {versions}, "
         f"Go {f'{go[0]}.{go[1]}' if go else '(prebuilt floor)'}, {_wrk()}. The server has one core, the load the other."
     )
