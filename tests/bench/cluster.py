@@ -181,6 +181,8 @@ def _known(plane: Running, upstream: Upstream, settings: Settings, folder: Path,
     image = upstream.image("team/app", "stable")
     with serving(1, plane, KNOWN, settings, folder, authority) as webhooks:
         idle = webhooks[0].resident / 2**20
+        # One for all threads, made before there are any.
+        _client(authority, folder)
         revision = _replica_set(plane.api, image)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             list(
