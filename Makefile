@@ -21,8 +21,8 @@ test: check parts ## everything: checks, and all tests with their real parts, in
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
-test-quick: $(VENV)/dev.stamp ## the tests to run while writing: no built parts, no cluster, nothing slow
-	$(BIN)/python -m pytest -n auto -m "not parts and not cluster and not whole"
+test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
+	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

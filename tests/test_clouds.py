@@ -23,8 +23,6 @@ from webhook.credentials.cloud import Threads
 from webhook.telemetry import Log, Telemetry
 from webhook.wiring import Assembly, own_sealer
 
-pytestmark = pytest.mark.whole
-
 HOSTS: Final = {
     "ecr": "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
     "acr": "acmeprod.azurecr.io",

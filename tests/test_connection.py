@@ -10,8 +10,6 @@ from webhook.core.admission import MAX_BODY
 from webhook.core.secret import Secret
 from webhook.desk import PATIENCE
 
-pytestmark = pytest.mark.whole
-
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
 HEAD = b"POST /mutate HTTP/1.1\r\nHost: l\r\n"
 

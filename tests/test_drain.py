@@ -8,14 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from tests.core.test_admission import review as admission_review
 from tests.core.world import pod
 from tests.support.process import Served, served
 from tests.support.serving import Connection, post, review
-
-pytestmark = pytest.mark.whole
 
 SOON = post(review("a"))
 

@@ -18,10 +18,7 @@ NO_DIGEST: Final = with_header("Docker-Content-Digest")
 MOST: Final = 16.0
 """MiB."""
 
-pytestmark = [
-    pytest.mark.whole,
-    pytest.mark.skipif(not growth.STATUS.exists(), reason="only Linux tells what a process holds"),
-]
+pytestmark = pytest.mark.skipif(not growth.STATUS.exists(), reason="only Linux tells what a process holds")
 
 
 def document(item: str, *, key: str = "manifests", media_type: str = OCI_INDEX, most: int = MANIFEST_BODY) -> Fault:

@@ -10,8 +10,6 @@ from webhook.connection import RELIED_ON, fits
 from webhook.core.admission import MAX_BODY
 from webhook.core.secret import Secret
 
-pytestmark = pytest.mark.whole
-
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
 
 

@@ -24,8 +24,6 @@ from webhook.core.rules import Rule
 from webhook.core.subject import Audience
 from webhook.core.targets import Place
 
-pytestmark = pytest.mark.whole
-
 NAME: Final = "registry.example.com"
 HANG: Final = 0.3
 """Seconds that a review has where nobody answers it."""

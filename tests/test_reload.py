@@ -27,8 +27,6 @@ from webhook.telemetry import Telemetry
 from webhook.tls import Authority, utc_now
 from webhook.wiring import Assembly, own_sealer
 
-pytestmark = pytest.mark.whole
-
 # Watching
 
 

@@ -22,8 +22,6 @@ from webhook.server import Server
 from webhook.telemetry import Telemetry
 from webhook.tls import BadCertificate, check, self_signed, utc_now
 
-pytestmark = pytest.mark.whole
-
 
 async def get(running: Running, path: str) -> tuple[int, str]:
     reader, writer = await asyncio.open_connection(*running.ops)

@@ -25,8 +25,6 @@ from webhook.serving import BadOptions, Options, Service
 from webhook.tls import utc_now
 from webhook.wiring import Cluster
 
-pytestmark = pytest.mark.whole
-
 if TYPE_CHECKING:
     from webhook.kube import Kube
 

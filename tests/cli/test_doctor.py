@@ -14,8 +14,6 @@ from tests.support.apiserver import api_server
 from tests.support.ports import free_port
 from webhook import __version__
 
-pytestmark = pytest.mark.whole
-
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeApi]:

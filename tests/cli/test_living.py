@@ -29,8 +29,6 @@ from webhook.core.pins import written
 from webhook.core.revision import Revision
 from webhook.kube import Answer
 
-pytestmark = pytest.mark.whole
-
 KEY = "k" * 32
 REFUSAL = 'admission webhook "pods.moorage.dev" denied the request: c0: {image} refused (Unavailable): no answer'
 

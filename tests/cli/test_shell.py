@@ -18,8 +18,6 @@ from tests.support.until import until
 from webhook import __version__
 from webhook.cli.main import app
 
-pytestmark = pytest.mark.whole
-
 ENDS = [
     ("all is well", ["version"], {"stdout"}, 0),
     ("all is well, and nobody hears of it", ["check", "--offline", "pod.yaml"], {"stdout", "stderr"}, 0),

@@ -14,8 +14,6 @@ from tests.support.registry import CANARY, PATH
 from webhook.credentials.acr import Acr, EntraTokens
 from webhook.credentials.cloud import Threads
 
-pytestmark = pytest.mark.whole
-
 HOST: Final = "acmeprod.azurecr.io"
 OTHER: Final = "acmeus.azurecr.io"
 ENTRA: Final = "login.microsoftonline.com"

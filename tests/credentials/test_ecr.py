@@ -18,8 +18,6 @@ from webhook.core.hosts import CredentialSource
 from webhook.credentials.cloud import Threads
 from webhook.credentials.ecr import Ecr
 
-pytestmark = pytest.mark.whole
-
 ACCOUNT: Final = "123456789012"
 HOST: Final = f"{ACCOUNT}.dkr.ecr.eu-west-1.amazonaws.com"
 OTHERS: Final = "210987654321.dkr.ecr.eu-west-1.amazonaws.com"

@@ -14,8 +14,6 @@ from tests.support.registry import CANARY, PATH
 from webhook.credentials.cloud import Threads
 from webhook.credentials.gar import Gar
 
-pytestmark = pytest.mark.whole
-
 HOST: Final = "europe-west1-docker.pkg.dev"
 HOURS: Final = 3600.0
 KINDS: Final = "external_account, service_account, impersonated_service_account, authorized_user"

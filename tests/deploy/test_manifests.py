@@ -30,8 +30,6 @@ from webhook.cli.main import app
 from webhook.config import load
 from webhook.core.registration import NEVER, Reached, registration
 
-pytestmark = pytest.mark.whole
-
 KUBERNETES: Final = "1.36"
 COMPONENTS: Final = sorted(path.name for path in (DEPLOY / "components").iterdir())
 OVERLAYS: Final = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
