@@ -11,6 +11,7 @@ from weakref import WeakSet
 
 import uvicorn
 
+from webhook import closing
 from webhook.application import admission
 from webhook.connection import Connection, connection_of, fits
 from webhook.desk import Desk
@@ -231,6 +232,9 @@ class Server:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), self._drain)
             async with self._swapping:
+                if self._socket is not None:
+                    closing.turn_away(self._socket)
+                    await asyncio.sleep(closing.IN_FLIGHT)
                 self._close_the_door()
             await self._hear_the_last()
         for server in (self._admission, self._ops):
@@ -239,27 +243,23 @@ class Server:
         self._telemetry.log.write("info", "stopped")
 
     def _close_the_door(self) -> None:
-        """Take nobody new. Whom the kernel took already is let in first: closing would reset these connections."""
+        """Take nobody new. Whom the kernel took already is let in."""
         self._admission.servers[0].close()
         if self._socket is None:
             return
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):
-            self._socket.setblocking(False)
-            while True:
-                caller, _ = self._socket.accept()
-                task = asyncio.ensure_future(
-                    loop.connect_accepted_socket(
-                        lambda: self._caller(self._admission),
-                        caller,
-                        ssl=self._context,
-                        ssl_handshake_timeout=HANDSHAKE,
-                        ssl_shutdown_timeout=GOODBYE,
-                    )
+        for caller in closing.close(self._socket):
+            task = asyncio.ensure_future(
+                loop.connect_accepted_socket(
+                    lambda: self._caller(self._admission),
+                    caller,
+                    ssl=self._context,
+                    ssl_handshake_timeout=HANDSHAKE,
+                    ssl_shutdown_timeout=GOODBYE,
                 )
-                self._tasks.add(task)
-                task.add_done_callback(self._let_in)
-        self._socket.close()
+            )
+            self._tasks.add(task)
+            task.add_done_callback(self._let_in)
 
     def _let_in(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
