@@ -14,15 +14,15 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 	$(BIN)/moorage demo
 
 test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
-	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster"
 	$(BIN)/python -m pytest -m "parts or cluster"
 	$(MAKE) test-node
 
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
-test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster
-	$(BIN)/python -m pytest -n auto -m "not parts and not cluster"
+test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster, with fewer examples a property
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster" --hypothesis-profile quick
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """What holds for every test: the loop that serves, and nothing but loopback."""
 
 import asyncio
+import gc
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -10,10 +11,28 @@ from typing import Any, Final
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from tests.cluster.real import DIRECTORY
 
 _NODE: Final = Path(__file__).parent / "cluster" / "node"
+
+
+# How long an example takes is the machine's affair. `make test-quick` tries fewer of them; `make test` all.
+settings.register_profile("default", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.load_profile("default")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than there are cores: tests wait for time to pass, for processes and for each other."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector not look through thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import many
 from webhook.config import BadConfiguration, load
 
 HEAD = "apiVersion: moorage.dev/v1alpha1\nkind: Configuration\n"
@@ -300,7 +301,7 @@ INNER = st.recursive(
 RULES = st.lists(st.dictionaries(KEYS, INNER, max_size=5) | INNER, max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@many(60)
 @given(
     top=st.dictionaries(KEYS, INNER, max_size=4),
     rules=RULES,

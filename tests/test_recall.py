@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_admission import patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
+from tests.support.examples import many
 from webhook.core.admission import MAX_KNOWN
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import (
@@ -235,7 +236,7 @@ def without_time(told: dict[str, Any], document: dict[str, Any]) -> tuple[Any, .
         max_size=12,
     )
 )
-@settings(max_examples=60, deadline=None)
+@many(60)
 def test_whatever_came_before_the_answer_is_that_of_one_who_remembers_nothing(
     rows: list[tuple[dict[str, Any], str, Fact, int]],
 ) -> None:

@@ -17,7 +17,7 @@ from tests.core.test_admission import review as admission_review
 from tests.core.world import pod
 from tests.support.faults import sent_as, with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry
-from tests.support.serving import Connection, post
+from tests.support.serving import Connection, post, trusting
 from tests.support.wire import hesitation
 from webhook.config import load
 from webhook.engine import Waiting
@@ -185,9 +185,7 @@ class Running:
         return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
     async def connect(self) -> Connection:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        return Connection(*await asyncio.open_connection(*self.address, ssl=context))
+        return Connection(*await asyncio.open_connection(*self.address, ssl=trusting()))
 
     async def ask(self, image: str) -> dict[str, Any]:
         """The answer to a Pod with this image."""
@@ -452,10 +450,10 @@ async def test_an_authority_that_is_replaced_is_trusted_from_then_on_without_bei
             (tmp_path / "moorage.yaml").write_text(text)
             assert await server.service.reload()
             assert await fetched_anew(server, fake, "a")
-            in_force = server.service._loaded
+            in_force = server.service._loaded.hash
             new.issue_cert("127.0.0.1").configure_cert(context)
             (tmp_path / "ca.pem").write_bytes(old.cert_pem.bytes() + new.cert_pem.bytes())
-            while server.service._loaded is in_force:  # noqa: ASYNC110 - what is in force is the event
+            while server.service._loaded.hash == in_force:  # noqa: ASYNC110 - what is in force is the event
                 await asyncio.sleep(0)
             # The connection that is open stays good; a registry that rolls its certificate closes it.
             await fake.stop()
@@ -564,8 +562,7 @@ async def test_the_authority_of_callers_changes_with_its_file_and_an_empty_one_c
     file.write_bytes(old.cert_pem.bytes())
 
     async def let_in(authority: trustme.CA) -> bool:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = trusting()
         authority.issue_cert("kube-apiserver").configure_cert(context)
         connection = Connection(*await asyncio.open_connection(*server.address, ssl=context))
         try:

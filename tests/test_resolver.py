@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.world import D, E
 from tests.doors import HOST, SPARE, TAG, Clock, Registries, Wallets, digest_ask, known, login, settled, soon
+from tests.support.examples import many
 from webhook.core.ask import Absent, AskDigest, AskStanding, Fact, Failed, Known
 from webhook.core.freshness import RECHECK, Resolving
 from webhook.core.hosts import Registries as Hosts
@@ -809,7 +810,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@many(60)
 @given(steps=STEPS)
 def test_an_answer_is_true_within_its_bounds(steps: list[tuple[str, object]]) -> None:
     """A digest was the registry's own at the moment that its age says; fresh is never cached, stale always has a reason."""

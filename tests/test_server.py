@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.support.serving import Connection, Echo, Running, post, review, serving
+from tests.support.serving import Connection, Echo, Running, post, review, serving, trusting
 from webhook.desk import Desk
 from webhook.listening import Listen
 from webhook.server import Server
@@ -86,10 +86,7 @@ async def test_the_ops_port_has_bounds_too() -> None:
 
 
 async def fingerprint(running: Running) -> str:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    _, writer = await asyncio.open_connection(*running.admission, ssl=context)
+    _, writer = await asyncio.open_connection(*running.admission, ssl=trusting())
     shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
     writer.close()
     return bytes(shown).hex()
@@ -115,9 +112,7 @@ async def test_certificates_are_swapped_under_load_without_one_failed_call() -> 
         answers: list[int] = []
 
         async def call_on_and_on() -> None:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+            context = trusting()
             while not stop.is_set():
                 reader, writer = await asyncio.open_connection(*running.admission, ssl=context)
                 writer.write(post(review("x")))
@@ -166,7 +161,7 @@ async def test_a_caller_must_show_a_certificate_of_the_authority_in_force() -> N
         finally:
             writer.close()
 
-    async with serving(client_ca=pem(old)) as running:
+    async with serving(client_ca=pem(old), last_call=0.1) as running:
         assert [await answered(one) for one in (old, new, None)] == [True, False, False]
         shown = running.server.shown[0]
         assert shown is not None
@@ -239,7 +234,7 @@ async def test_the_end_waits_for_callers_who_came_before_the_port_was_closed(
 
 
 async def test_those_who_say_nothing_do_not_hold_up_the_end() -> None:
-    async with serving() as running:
+    async with serving(last_call=0.1) as running:
         idle = await running.connect()
         await idle.send(post(review("a")))
         assert (await idle.answer())[0] == 200
@@ -281,7 +276,7 @@ def pem(authority: trustme.CA) -> str:
 
 @pytest.mark.parametrize(("version", "spoken"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])
 async def test_tls_is_spoken_from_1_2_on(version: str, *, spoken: bool) -> None:
-    async with serving() as running:
+    async with serving(last_call=0.1) as running:
         context = ssl.create_default_context(cadata=running.ca.decode())
         context.set_ciphers("ALL:@SECLEVEL=0")
         with warnings.catch_warnings():

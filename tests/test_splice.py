@@ -1,7 +1,8 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import many
 from webhook.document import BadDocument, Document, apply, documents, splice
 
 NEW = "localhost:30081/app@sha256:" + "a" * 64
@@ -115,7 +116,7 @@ def row(number: int, value: str, form: str) -> str:
     return f"  k{number}: " + FORMS[form].format(value, escaped, number)
 
 
-@settings(max_examples=80, deadline=None)
+@many(80)
 @given(
     scalars=st.lists(SCALARS, min_size=1, max_size=6),
     new=st.lists(st.one_of(st.none(), SAFE, TEXTS), min_size=6, max_size=6),

@@ -50,6 +50,7 @@ class Server:
         lane: bool = True,
         own_protocol: bool = True,
         wall: Callable[[], float] = time.time,
+        last_call: float = LAST_CALL,
     ) -> None:
         """`pair` and `client_ca` (PEM) serve until `swap` is given others; without a pair it waits for the first one, not
         ready, and tells why there is none as `missing` says. It is `up` once it serves, and `stopping` from the signal on. Without the `lane`, or without any protocol of our own, plain ASGI answers everything.
@@ -60,6 +61,7 @@ class Server:
         self._desk = desk
         self._telemetry = telemetry
         self._drain = drain
+        self._last_call = last_call
         self._reload = reload
         self._listen = listen
         self._ops_listen = ops_listen
@@ -269,9 +271,9 @@ class Server:
 
     async def _hear_the_last(self) -> None:
         clock = asyncio.get_running_loop().time
-        until = clock() + LAST_CALL
+        until = clock() + self._last_call
         while clock() < until and self._expects_somebody():  # noqa: ASYNC110 - nobody tells when a handshake fails
             await asyncio.sleep(0.02)
 
     def _expects_somebody(self) -> bool:
-        return any(isinstance(one, Connection) and one.is_expected(LAST_CALL) for one in tuple(self._callers))
+        return any(isinstance(one, Connection) and one.is_expected(self._last_call) for one in tuple(self._callers))

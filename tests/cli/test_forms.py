@@ -5,10 +5,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.conftest import HOST, D, E, Shell
+from tests.support.examples import many
 from webhook.cli import common
 from webhook.cli.forms import Checked, Result, machine, plain, reports, warnings
 from webhook.cli.manifests import Found, Source, objects
@@ -270,7 +271,7 @@ def test_what_did_not_go_well_is_said_once_with_its_first_place(shell: Shell) ->
 ANY = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@many(60)
 @given(image=ANY, name=ANY, container=ANY)
 def test_no_name_breaks_a_form_or_reaches_the_terminal(image: str, name: str, container: str) -> None:
     text = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [{"name": container, "image": image}]}})  # fmt: skip

@@ -9,10 +9,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.conftest import HOST, D, Shell
+from tests.support.examples import many
 from webhook.cli.manifests import Found, Passed, Source, objects
 from webhook.core.subject import TEMPLATES
 from webhook.document import BadDocument, decode, splice
@@ -432,7 +433,7 @@ def read(text: str) -> list[Found | Passed | BadDocument]:
     return list(objects(Source("f", text), namespace="default", templates=TEMPLATES))
 
 
-@settings(max_examples=100, deadline=None)
+@many(100)
 @given(kind=KIND, value=st.dictionaries(NAMES, VALUES, max_size=4))
 def test_no_shape_of_a_manifest_is_a_fault_of_ours(kind: tuple[str, str], value: dict[str, object]) -> None:
     document = {**value, "apiVersion": kind[0], "kind": kind[1]}
@@ -446,7 +447,7 @@ def test_no_shape_of_a_manifest_is_a_fault_of_ours(kind: tuple[str, str], value:
             assert str(one).startswith("f:1:")
 
 
-@settings(max_examples=100, deadline=None)
+@many(100)
 @given(
     st.text(st.sampled_from("abk: -\n\t[]{}&*!|>'\"#%@`,?<~.\ufeff\r\u2028\x00\x07🚢"), max_size=40)
     | st.text(max_size=30)
@@ -456,7 +457,7 @@ def test_no_text_is_a_fault_of_ours(text: str) -> None:
         assert not isinstance(one, Found)
 
 
-@settings(max_examples=80, deadline=None)
+@many(80)
 @given(st.binary(max_size=40))
 def test_no_bytes_are_a_fault_of_ours(data: bytes) -> None:
     with suppress(BadDocument):

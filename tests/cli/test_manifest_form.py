@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.examples import many
 from webhook.cli.forms import Checked, Result
 from webhook.cli.forms.manifest import diffs, stream, unified
 from webhook.cli.manifests import Found, Source, objects
@@ -112,7 +113,7 @@ def checked(name: str, text: str) -> Checked:
     return Checked(source, [Result(one, tuple(map(decided, one.subject.slots))) for one in found], [])
 
 
-@settings(max_examples=80, deadline=None)
+@many(80)
 @given(
     parts=st.lists(documents(), min_size=1, max_size=5),
     end=st.sampled_from(["\n", "\r\n"]),
@@ -135,7 +136,7 @@ def test_images_change_and_no_other_byte(parts: list[tuple[str, str]], end: str,
 LINES = st.lists(st.text(st.sampled_from("ab é\x85\u2028\r"), max_size=4), max_size=30)
 
 
-@settings(max_examples=80, deadline=None)
+@many(80)
 @given(
     lines=LINES,
     spots=st.sets(st.integers(0, 120), max_size=6),

@@ -8,10 +8,11 @@ from typing import Any
 import jsonpatch
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide, known, pod
+from tests.support.examples import many
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed
@@ -333,7 +334,7 @@ FORGED = st.fixed_dictionaries(
     st.integers(-100_000, 100_000),
     st.text(max_size=4),
 )
-@settings(max_examples=150, deadline=None)
+@many(150)
 def test_who_writes_the_annotation_by_hand_gains_nothing(
     images: list[str], entries: dict[str, Any], skew: int, seal: str
 ) -> None:
@@ -484,7 +485,7 @@ PODS = st.fixed_dictionaries(
 
 
 @given(PODS)
-@settings(max_examples=200, deadline=None)
+@many(200)
 def test_a_patch_touches_images_and_our_annotation_only_and_is_not_made_twice(document: dict[str, Any]) -> None:
     first = answer(review(document))
     result = patched(copy.deepcopy(document), first)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.test_admission import TAG, answer, patched, review
 from tests.core.world import D, pod
+from tests.support.examples import many
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, seconds_allowed
 from webhook.core.annotation import IMAGES
 from webhook.core.reference import parsed
@@ -175,7 +176,7 @@ def bare(document: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), STRANGE, st.booleans()), min_size=1, max_size=3))
-@settings(max_examples=150, deadline=None)
+@many(150)
 def test_a_review_that_was_changed_anywhere_is_patched_at_images_and_our_annotation_only(
     changes: list[tuple[tuple[str | int, ...], Any, bool]],
 ) -> None:
@@ -208,7 +209,7 @@ def whole_answer(body: bytes) -> dict[str, Any]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from(["cut", "flip", "insert", "double"]))
-@settings(max_examples=150, deadline=None)
+@many(150)
 def test_bytes_that_were_damaged_on_the_way_are_refused_or_answered(seed: int, damage: str) -> None:
     chance = random.Random(seed)
     body = bytearray(review(RICH))

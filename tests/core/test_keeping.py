@@ -12,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests.support.examples import many
 from webhook.core.keeping import (
     ALL,
     AUTHORITY_LIFE,
@@ -439,4 +440,4 @@ class Years(RuleBasedStateMachine):
 
 
 TestYears = Years.TestCase
-TestYears.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestYears.settings = settings(many(30), stateful_step_count=20)

@@ -15,7 +15,7 @@ from webhook.core.admission import decode
 from webhook.desk import Desk
 from webhook.engine import Waiting
 from webhook.listening import Listen
-from webhook.server import Server
+from webhook.server import LAST_CALL, Server
 from webhook.telemetry import Log, Telemetry
 from webhook.tls import Pair, self_signed, utc_now
 
@@ -87,6 +87,13 @@ class Running(msgspec.Struct):
         return Connection(reader, writer)
 
 
+def trusting() -> ssl.SSLContext:
+    """A caller's side that takes any certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
+    return made
+
+
 class Faults:
     """Gives each fault the next id."""
 
@@ -149,6 +156,7 @@ async def serving(
     pair: Pair | None = None,
     client_ca: str = "",
     wall: Callable[[], float] = time.time,
+    last_call: float = LAST_CALL,
     **more: Any,
 ) -> AsyncIterator[Running]:
     """A server on free ports of loopback."""
@@ -170,6 +178,7 @@ async def serving(
         lane=lane,
         own_protocol=own_protocol,
         wall=wall,
+        last_call=last_call,
     )
     lines: asyncio.Queue[str] = asyncio.Queue()
     noise: list[dict[str, Any]] = []

@@ -3,8 +3,9 @@
 import gc
 import os
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -66,6 +67,11 @@ def main() -> None:
     sys.exit(run(sys.argv[1:], name))
 
 
+@cache
+def _command() -> Any:
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str], name: str = "moorage") -> int:
     """Run with these arguments and give the exit code."""
     if VARIABLE in os.environ:
@@ -73,8 +79,7 @@ def run(arguments: list[str], name: str = "moorage") -> int:
 
         completion_init()
     try:
-        command = typer.main.get_command(app)
-        outcome = command.main(arguments or ["--help"], prog_name=name, complete_var=VARIABLE, standalone_mode=False)
+        outcome = _command().main(arguments or ["--help"], prog_name=name, complete_var=VARIABLE, standalone_mode=False)
         return int(outcome) if isinstance(outcome, int) else Exit.FINE
     except Stop as stop:
         say(str(stop))
