@@ -43,9 +43,9 @@ class Process(msgspec.Struct, frozen=True):
         raise RuntimeError(f"process {self.pid} shows no memory")
 
 
-def on_core(core: int, command: Sequence[str]) -> list[str]:
-    """The command, held to a core."""
-    return ["taskset", "-c", str(core), *command]
+def on_core(core: int | None, command: Sequence[str]) -> list[str]:
+    """The command, held to a core if one is given."""
+    return [*command] if core is None else ["taskset", "-c", str(core), *command]
 
 
 @contextmanager
@@ -63,12 +63,12 @@ def moorage(config: Path, folder: Path) -> Iterator[Process]:
 
 
 @contextmanager
-def floor(prefix: str, folder: Path) -> Iterator[Process]:
-    """The Go yardstick, on the server's core; `prefix` is what it rewrites."""
+def floor(prefix: str, folder: Path, core: int | None = SERVER_CORE) -> Iterator[Process]:
+    """The Go yardstick, on a core; `prefix` is what it rewrites, `tls.crt` and `tls.key` of the folder what it shows."""
     port = free_port()
     command = [str(part("floor")), "-listen", f"127.0.0.1:{port}", "-from", prefix]
     command += ["-cert", str(folder / "tls.crt"), "-key", str(folder / "tls.key")]
-    with (folder / "floor.log").open("w") as log, _running(command, SERVER_CORE, log.fileno()) as child:
+    with (folder / "floor.log").open("w") as log, _running(command, core, log.fileno()) as child:
         _await_port(port)
         yield Process(child.pid, f"https://localhost:{port}")
 
@@ -84,7 +84,7 @@ def upstream(delay: float) -> Iterator[Process]:
 
 
 @contextmanager
-def _running(command: Sequence[str], core: int, log: int) -> Iterator[subprocess.Popen[str]]:
+def _running(command: Sequence[str], core: int | None, log: int) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(on_core(core, command), stdout=subprocess.PIPE, stderr=log, text=True) as child:
         try:
             yield child
