@@ -11,6 +11,7 @@ from typing import Final
 from tests.bench import cold
 from tests.bench.cluster import cluster
 from tests.bench.figures import Figure, table
+from tests.bench.logins import logins
 from tests.bench.machine import described
 from tests.bench.steady import steady
 from tests.bench.warm import Rounds, growth, warm
@@ -24,6 +25,7 @@ PAGES: Final[dict[str, Callable[[Path, Rounds], list[Figure]]]] = {
     "warm": warm,
     "cold": lambda folder, _: [*cold.slow_upstream(folder), *cold.lookups(folder)],
     "memory": lambda folder, _: cold.memory(folder),
+    "logins": logins,
     "startup": lambda folder, _: cold.startup(folder),
     "growth": growth,
     "cluster": cluster,

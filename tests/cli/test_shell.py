@@ -205,7 +205,8 @@ def test_without_a_command_the_help_is_shown(shell: Shell) -> None:
 def test_what_is_not_there_is_refused_with_a_way_on(shell: Shell, words: list[str]) -> None:
     assert shell.type(*words) == 2
     assert words[-1 if len(words) < 3 else -2] in shell.err
-    assert shell.err.endswith("see moorage --help\n" if len(words) == 1 else f"see moorage {words[0]} --help\n")
+    way_on = "Did you mean 'check'? See moorage --help" if len(words) == 1 else f"; see moorage {words[0]} --help"
+    assert shell.err.endswith(f"{way_on}\n")
 
 
 def test_the_version_for_people_and_for_programs(shell: Shell) -> None:

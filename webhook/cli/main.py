@@ -89,7 +89,8 @@ def run(arguments: list[str], name: str = "moorage") -> int:
     except TyperException as wrong:
         said = wrong.format_message().replace("Value error, ", "").rstrip(".")
         context = getattr(wrong, "ctx", None)
-        say(f"moorage: {said}; see {context.command_path if context is not None else name} --help")
+        said += " See" if said.endswith("?") else "; see"
+        say(f"moorage: {said} {context.command_path if context is not None else name} --help")
         return Exit.USAGE
     except (typer.Abort, KeyboardInterrupt):
         return 130
