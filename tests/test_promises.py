@@ -18,7 +18,7 @@ TOP: Final = Path(__file__).parents[1]
 PACKAGE: Final = TOP / "webhook"
 MODULES: Final = sorted(PACKAGE.rglob("*.py"))
 PAGES: Final = sorted(
-    [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *TOP.glob("*/README.md"), TOP / "tests/cluster/README.md"]
+    [*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *TOP.glob("[!.]*/README.md"), TOP / "tests/cluster/README.md"]
 )
 
 IO: Final = frozenset(
