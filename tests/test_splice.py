@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.examples import many
-from webhook.document import BadDocument, Document, apply, documents, splice
+from webhook.document import BadDocument, Document, documents
+from webhook.splice import apply, splice
 
 NEW = "localhost:30081/app@sha256:" + "a" * 64
 

@@ -25,18 +25,14 @@ from webhook.nodes import (
     past_surrogates,
     scalar,
 )
-from webhook.splice import Change, apply, splice
 
 __all__ = [
     "BadDocument",
-    "Change",
     "Document",
     "Spot",
-    "apply",
     "collector_paused",
     "decode",
     "documents",
-    "splice",
     "written",
 ]
 

@@ -16,7 +16,8 @@ from tests.cli.conftest import HOST, D, Shell
 from tests.support.examples import many
 from webhook.cli.manifests import Found, Passed, Source, objects
 from webhook.core.subject import TEMPLATES
-from webhook.document import BadDocument, decode, splice
+from webhook.document import BadDocument, decode
+from webhook.splice import splice
 
 APP = f"localhost:30081/team/app@{D}"
 POD = f"apiVersion: v1\nkind: Pod\nmetadata: {{name: one}}\nspec: {{containers: [{{name: a, image: {HOST}/team/app:stable}}]}}\n"

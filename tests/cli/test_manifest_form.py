@@ -17,7 +17,7 @@ from webhook.cli.manifests import Found, Source, objects
 from webhook.core.decision import Action, Decision
 from webhook.core.reason import Reason
 from webhook.core.subject import TEMPLATES, Slot
-from webhook.document import Change, apply
+from webhook.splice import Change, apply
 
 OLD, NEW = "registry.example.com/team/app:stable", "localhost:30081/team/app@sha256:" + "d" * 64
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal
 import msgspec
 
 from webhook.cli.forms import Checked, Result
-from webhook.document import BOM, BadDocument, Change, Document, apply, documents, splice, written
+from webhook.document import BOM, BadDocument, Document, documents, written
+from webhook.splice import Change, apply, splice
 
 _DIRECTIVE: Final = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\n)*%")
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
