@@ -106,6 +106,15 @@ async def test_a_certificate_of_the_authority_that_is_for_servers_is_none_for_ca
         assert running.engine.now == []
 
 
+async def test_readiness_and_metrics_are_for_everybody_as_before(authority: trustme.CA) -> None:
+    async with guarded(authority, {}) as running:
+        for path in ("/readyz", "/metrics"):
+            reader, writer = await asyncio.open_connection(*running.ops)
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            assert b" 200 " in await reader.readuntil(b"\r\n")
+            writer.close()
+
+
 async def test_strangers_are_told_of_once_a_minute_with_names_that_do_no_harm(authority: trustme.CA) -> None:
     async with guarded(authority, {}) as running:
         for _ in range(3):

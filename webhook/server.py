@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
 from webhook import closing
 from webhook.application import admission
 from webhook.connection import Connection, connection_of, fits
@@ -208,7 +206,11 @@ class Server:
     def _protocol(self, *, lane: bool) -> type[asyncio.Protocol]:
         if lane:
             return lane_of(self._desk)
-        return connection_of(self._desk.patience, self._desk.crowd) if self._fits else H11Protocol
+        if self._fits:
+            return connection_of(self._desk.patience, self._desk.crowd)
+        from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - not loaded where ours fits
+
+        return H11Protocol
 
     async def _checks(self) -> dict[str, str]:
         return {
