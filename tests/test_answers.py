@@ -64,7 +64,7 @@ async def answered(running: Running, data: bytes) -> tuple[int, bytes, dict[str,
 
 
 async def test_each_answer_is_one_of_a_closed_list(*, lane: bool) -> None:
-    async with serving(lane=lane, secrets=(Secret(SECRET),), patience=0.5, in_flight=1) as running:
+    async with serving(lane=lane, secrets=(Secret(SECRET),), patience=2.0, in_flight=1) as running:
         waiting = await running.connect()
         await waiting.send(post(review("wait-1"), path=PLACE))
         await running.engine.waiting.wait()

@@ -148,7 +148,10 @@ def test_where_the_api_server_shows_none_it_gets_no_answer(guarded: Guarded) -> 
 
     # No user of that kubeconfig is called so.
     with guarded.registered("localhost"):
-        assert 'failed calling webhook "pods.moorage.dev"' in until("the API server asks it", refusal)
+        told = until("the API server asks it", refusal)
+        assert 'failed calling webhook "pods.moorage.dev"' in told
+        # So under Fail an author learns the path, and with it a secret that is in it: docs/security.md says so.
+        assert f'"https://localhost:{guarded.port}/mutate?' in told
     until("nobody is asked any more", lambda: not refusal())
     assert guarded.webhook.metric("moorage_admission_reviews_total") == 0
 
