@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 
 import pytest
 
@@ -385,6 +386,28 @@ async def test_a_new_connection_takes_nothing_from_those_who_wait(*, lane: bool)
         running.engine.release.set()
         for connection in waiting:
             assert (await connection.answer())[0] == 200
+            connection.close()
+
+
+@BOTH
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback is one address")
+async def test_one_who_took_all_places_gives_way_to_a_review_from_elsewhere(*, lane: bool) -> None:
+    async with serving(lane=lane, in_flight=2) as running:
+        many = [await running.connect("127.0.0.66") for _ in range(2)]
+        for number, connection in enumerate(many):
+            running.engine.waiting.clear()
+            await connection.send(post(review(f"wait-{number}")))
+            await running.engine.waiting.wait()
+        few = await running.connect()
+        await few.send(post(review("wait-few")))
+        while not running.count("moorage_reviews_shed_total"):  # noqa: ASYNC110 - the count is the event
+            await asyncio.sleep(0)
+        running.engine.release.set()
+        (kept, headers, _), (given, last, _), (new, _, _) = [await one.answer() for one in (*many, few)]
+        assert (kept, given, new) == (200, 503, 200)
+        assert (last["retry-after"], last["connection"], headers.get("connection")) == ("1", "close", None)
+        assert await many[1].is_closed()
+        for connection in (many[0], few):
             connection.close()
 
 

@@ -27,21 +27,54 @@ async def test_a_place_is_taken_before_the_work_begins() -> None:
     at, shed = desk(in_flight=2)
     tasks = [at.reply(waiting(at), "", 0.0) for _ in range(2)]
     # None of them has run yet: reviews that arrive in one turn of the loop are counted too.
-    assert at.reply_now(review("wait")) is FULL
+    assert at.reply(waiting(at), "", 0.0).result() is FULL
     assert shed == ["shed"]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(at.reply_now(review("wait")), Waiting)
+    assert not at.reply(waiting(at), "", 0.0).done()
 
 
 async def test_a_review_that_is_given_up_before_it_began_gives_its_place_back() -> None:
     at, _ = desk(in_flight=1)
-    task = at.reply(waiting(at), "", 0.0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert isinstance(at.reply_now(review("wait")), Waiting)
+    given_up = at.reply(waiting(at), "", 0.0)
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    assert not at.reply(waiting(at), "", 0.0).done()
+
+
+async def test_a_source_that_is_alone_may_have_all_places() -> None:
+    engine = Echo()
+    at, shed = desk(engine, in_flight=3)
+    replies = [at.reply(waiting(at, f"wait-{number}"), "", 0.0, "10.0.0.1") for number in range(3)]
+    engine.release.set()
+    assert [reply.status for reply in await asyncio.gather(*replies)] == [200, 200, 200]
+    assert shed == []
+
+
+async def test_a_source_that_took_all_places_gives_way_to_another_and_is_told_to_come_again() -> None:
+    engine = Echo()
+    at, shed = desk(engine, in_flight=4)
+    many = [at.reply(waiting(at, f"wait-{number}"), "", 0.0, "10.0.0.66") for number in range(4)]
+    few = [at.reply(waiting(at, f"wait-{number}"), "", 0.0, "10.0.0.1") for number in range(4, 6)]
+    assert [one.done() for one in many] == [False, False, True, True]
+    # Who gave way cannot take a place back from one who holds no more than he.
+    again = at.reply(waiting(at), "", 0.0, "10.0.0.66")
+    assert [one.result() for one in (*many[2:], again)] == [FULL, FULL, FULL]
+    assert shed == ["shed"] * 3
+    engine.release.set()
+    told = await asyncio.gather(*many[:2], *few)
+    assert [json.loads(reply.body)["uid"] for reply in told] == ["wait-0", "wait-1", "wait-4", "wait-5"]
+
+
+async def test_the_work_on_a_review_that_gave_way_ends() -> None:
+    engine = Echo()
+    at, _ = desk(engine, in_flight=2)
+    many = [at.reply(waiting(at), "", 0.0, "10.0.0.66") for _ in range(2)]
+    await engine.waiting.wait()
+    at.reply(waiting(at), "", 0.0, "10.0.0.1")
+    assert many[1].done()
+    await engine.gone.wait()
 
 
 def test_what_memory_answers_needs_no_place() -> None:

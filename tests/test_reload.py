@@ -657,6 +657,11 @@ async def test_path_secrets_that_change_are_taken_in_without_being_told_to(tmp_p
         ({"tls_cert": Path("tls.crt"), "tls_self_signed": "localhost"}, "no certificate"),
         ({"tls_self_signed": "localhost", "client_ca": Path("empty")}, "the file is empty"),
         ({"tls_self_signed": "localhost", "client_ca": Path("nowhere")}, "No such file"),
+        ({"tls_self_signed": "localhost", "client_names": ("kube-apiserver",)}, "wants --client-ca"),
+        (
+            {"tls_self_signed": "localhost", "client_ca": Path("moorage.yaml"), "client_names": (" ",)},
+            "the name is empty",
+        ),
         ({"tls_self_signed": "localhost", "seal_key_file": Path("empty")}, "seal key"),
         ({"tls_self_signed": "localhost", "path_secret_file": Path("empty")}, "at least 16"),
         ({"tls_self_signed": "localhost", "path_secret_file": Path("binary")}, "no text"),

@@ -50,10 +50,12 @@ async def _reply(desk: Desk, scope: Scope, receive: Receive) -> Reply | None:
     outcome = desk.reply_now(body)
     if isinstance(outcome, Reply):
         return outcome
-    answering = desk.reply(outcome, scope["query_string"].decode("latin-1"), arrived)
+    source = scope["client"][0] if scope["client"] is not None else ""
+    answering = desk.reply(outcome, scope["query_string"].decode("latin-1"), arrived, source)
     leaving = asyncio.ensure_future(_left(receive))
     try:
-        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {answering, leaving}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         return answering.result() if answering.done() else None
     finally:
         answering.cancel()

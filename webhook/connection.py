@@ -54,6 +54,7 @@ RELIED_ON: Final = {
         "timeout_keep_alive",
         "expect_100_continue",
         "connections",
+        "client",
     ),
     "cycle": ("disconnected", "response_started", "response_complete", "keep_alive", "message_event"),
 }

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from hmac import compare_digest
 from typing import Final, Protocol
 
@@ -9,11 +10,13 @@ import msgspec
 
 from webhook.core.admission import MAX_BODY, BadReview, decode_envelope, fault_warning, seconds_allowed, untouched
 from webhook.core.paths import path_of
+from webhook.core.places import Places
 from webhook.core.secret import Secret
 from webhook.engine import Waiting
 
 IN_FLIGHT: Final = 512
-"""Reviews that may wait for a registry at once; those that memory answers are not counted."""
+"""Reviews that may wait for a registry at once; those that memory answers are not counted. One API server may need all of
+them, so that no source has a bound of its own: where they run out, the source that holds most gives way."""
 PATIENCE: Final = 10.0
 """Seconds that a request may take to arrive."""
 CROWD: Final = 2048
@@ -52,6 +55,7 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 TOO_LARGE: Final = Reply(413, f"a review has at most {MAX_BODY} bytes\n".encode(), TEXT, close=True)
 TOO_SLOW: Final = Reply(408, b"the request did not arrive in time\n", TEXT, close=True)
 ONLY_POST: Final = Reply(405, b"send an AdmissionReview with POST\n", TEXT, allow=b"POST")
+STRANGER: Final = Reply(403, b"the certificate of this caller bears no name that may call\n", TEXT, close=True)
 FULL: Final = Reply(503, b"too many reviews are under way\n", TEXT, close=True, retry_after=1)
 
 
@@ -82,8 +86,7 @@ class Desk:
         self._paths: tuple[bytes, ...] = ()
         self._is_secret = False
         self.serve_at(secrets)
-        self._in_flight = in_flight
-        self._waiting = 0
+        self._places: Places[asyncio.Future[Reply]] = Places(in_flight)
         self._room = gathered
         self._shed = shed
         self._fault = fault
@@ -108,29 +111,33 @@ class Desk:
         return does
 
     def reply_now(self, body: bytes) -> "Reply | Waiting":
-        """The reply from memory, or the review that has to wait and for which there is room."""
+        """The reply from memory, or the review that has to wait."""
         try:
             outcome = self.engine.answer_now(body)
         except BadReview as bad:
             return Reply(400, f"{bad}\n".encode(), TEXT)
         except Exception as error:  # noqa: BLE001 - the last door: what gets here must not stop a Pod either
             return self._admit(body, error)
-        if isinstance(outcome, bytes):
-            return Reply(200, outcome)
-        if self._waiting >= self._in_flight:
-            return self.turned_away()
-        return outcome
+        return Reply(200, outcome) if isinstance(outcome, bytes) else outcome
 
-    def reply(self, waiting: Waiting, query: str, arrived: float) -> "asyncio.Task[Reply]":
-        """The work on a review that has to wait; `arrived` is the loop time from which its deadline counts.
+    def reply(self, waiting: Waiting, query: str, arrived: float, source: str = "") -> "asyncio.Future[Reply]":
+        """The reply to a review that has to wait; `arrived` is the loop time from which its deadline counts, `source` the
+        address that it came from.
 
-        It takes a place until it ends. Who asked cancels it when nobody waits for the reply any more: what was asked of
-        registries goes on for others.
+        It takes a place until it is there. Where there is none left, the source that holds most of them gives one back,
+        by a reply that is turned away; that may be this one. Who asked cancels it when nobody waits for the reply any
+        more: what was asked of registries goes on for others.
         """
-        self._waiting += 1
-        task = asyncio.get_running_loop().create_task(self._finish(waiting, query, arrived))
-        task.add_done_callback(self._leave)
-        return task
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Reply] = loop.create_future()
+        gone = self._places.take(told, source)
+        if gone is not None and not gone.done():
+            gone.set_result(self.turned_away())
+        if gone is not told:
+            work = loop.create_task(self._finish(waiting, query, arrived))
+            work.add_done_callback(partial(_tell, told))
+            told.add_done_callback(partial(self._leave, source, work))
+        return told
 
     async def _finish(self, waiting: Waiting, query: str, arrived: float) -> Reply:
         try:
@@ -140,8 +147,9 @@ class Desk:
             warning = fault_warning(self._fault(waiting.review.uid, error))
             return Reply(200, untouched(waiting.review, warning))
 
-    def _leave(self, _task: "asyncio.Task[Reply]") -> None:
-        self._waiting -= 1
+    def _leave(self, source: str, work: "asyncio.Task[Reply]", told: "asyncio.Future[Reply]") -> None:
+        self._places.leave(told, source)
+        work.cancel()
 
     def turned_away(self) -> Reply:
         """The reply to what there is no room for, counted."""
@@ -165,3 +173,15 @@ class Desk:
         except BadReview as bad:
             return Reply(400, f"{bad}\n".encode(), TEXT)
         return Reply(200, untouched(review, fault_warning(self._fault(review.uid, error))))
+
+
+def _tell(told: "asyncio.Future[Reply]", work: "asyncio.Task[Reply]") -> None:
+    """What came of the work, to whoever still waits for it."""
+    if told.done():
+        return
+    if work.cancelled():
+        told.cancel()
+    elif (fault := work.exception()) is not None:
+        told.set_exception(fault)
+    else:
+        told.set_result(work.result())

@@ -35,7 +35,7 @@ from webhook.recall import Heard, Outcome, Recall
 Concluded = TypeVar("Concluded")
 
 ABANDONED = "abandoned"
-"""The outcome of a review whose caller left before its answer was there."""
+"""The outcome of a review that was given up before its answer was there: its caller left, or it gave way."""
 LATE = 0.05
 """Seconds after the deadline at which an oracle that has not answered is taken to be out of time."""
 

@@ -286,8 +286,9 @@ class Examination:
             yield one
         if all(one.level == "ok" for one in judged):
             is_told = isinstance(registered, Live) and bool(registered.ours)
+            is_guarded = service.asks_for_certificates(await self._deployment(NAME))
             for place in places:
-                yield service.judge_echo(await self._echo(place), is_told=is_told)
+                yield service.judge_echo(await self._echo(place), is_told=is_told, is_guarded=is_guarded)
 
     async def _echo(self, place: service.Place) -> service.Echo | Unseen:
         """What the API server's proxy gets from behind the Service."""

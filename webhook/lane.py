@@ -35,7 +35,7 @@ class Lane(Connection):
         self._body: list[bytes] = []
         self._held = 0
         self._began = 0.0
-        self._answering: asyncio.Task[Reply] | None = None
+        self._answering: asyncio.Future[Reply] | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits for an answer any more."""
@@ -134,24 +134,25 @@ class Lane(Connection):
         super()._refuse(reply)
 
     def _wait(self, waiting: Waiting, *, keep: bool) -> None:
-        """Go on in a task that the server knows of. What else arrives queues up behind it, as uvicorn does."""
+        """Go on beside, as the server knows. What else arrives queues up behind it, as uvicorn does."""
         stand_in = _Open(keep_alive=keep)
         self.cycle = stand_in  # type: ignore[assignment]  # as much of a cycle as uvicorn looks at
         query = self.url.partition(b"?")[2].decode("latin-1")
-        self._answering = task = self.desk.reply(waiting, query, self._began)
-        self.tasks.add(task)  # type: ignore[arg-type]  # uvicorn only counts and cancels them
-        task.add_done_callback(lambda done: self._answered(done, stand_in))
+        source = self.client[0] if self.client is not None else ""
+        self._answering = told = self.desk.reply(waiting, query, self._began, source)
+        self.tasks.add(told)  # type: ignore[arg-type]  # uvicorn only counts and cancels them
+        told.add_done_callback(lambda done: self._answered(done, stand_in))
 
-    def _answered(self, task: asyncio.Task[Reply], stand_in: _Open) -> None:
-        self.tasks.discard(task)
+    def _answered(self, told: asyncio.Future[Reply], stand_in: _Open) -> None:
+        self.tasks.discard(told)
         self._answering = None
         stand_in.response_complete = True
         if self._has_ended:
             return
-        if task.cancelled():
+        if told.cancelled():
             self._end()
             return
-        self._write(task.result(), keep=stand_in.keep_alive)
+        self._write(told.result(), keep=stand_in.keep_alive)
         self.on_response_complete()
 
     def _write(self, reply: Reply, *, keep: bool) -> None:

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-import uvicorn
-
 from webhook import closing
 from webhook.application import admission
 from webhook.connection import Connection, connection_of, fits
+from webhook.core.callers import Allowed
 from webhook.desk import Desk
+from webhook.doorkeeper import Door, kept
 from webhook.lane import lane_of
 from webhook.listening import BACKLOG, CannotServe, Listen, Quiet, address_of, announce, configured, until
 from webhook.ops import operations
@@ -46,6 +46,7 @@ class Server:
         ops_listen: Listen,
         drain: float,
         client_ca: str = "",
+        client_names: frozenset[str] = frozenset(),
         reload: Callable[[], Awaitable[object]] | None = None,
         lane: bool = True,
         own_protocol: bool = True,
@@ -53,7 +54,9 @@ class Server:
         last_call: float = LAST_CALL,
     ) -> None:
         """`pair` and `client_ca` (PEM) serve until `swap` is given others; without a pair it waits for the first one, not
-        ready, and tells why there is none as `missing` says. It is `up` once it serves, and `stopping` from the signal on. Without the `lane`, or without any protocol of our own, plain ASGI answers everything.
+        ready, and tells why there is none as `missing` says. Callers must bear one of the `client_names`, where there are
+        any. It is `up` once it serves, and `stopping` from the signal on. Without the `lane`, or without any protocol of
+        our own, plain ASGI answers everything.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -76,9 +79,12 @@ class Server:
         self._hurry = asyncio.Event()
         self._begin = asyncio.Event()
         self._swapping = asyncio.Lock()
-        self._admission = Quiet(self._config(admission(desk), lane=self._lane), self._listen_for_reviews)
+        protocol = self._protocol(lane=self._lane)
+        if client_names:
+            protocol = kept(protocol, Door(Allowed(client_names), telemetry.refused, desk.patience / 5))
+        self._admission = Quiet(configured(admission(desk), protocol), self._listen_for_reviews)
         operated = operations(self._checks, telemetry.exposition, lambda: self._in_force().certificate)
-        self._ops = Quiet(self._config(operated, lane=False), self._listen_ops)
+        self._ops = Quiet(configured(operated, self._protocol(lane=False)), self._listen_ops)
         self._handshake = Handshake(self._own_address, self._in_force, wall=wall)
         self._socket: socket.socket | None = None
         self._ops_socket: socket.socket | None = None
@@ -197,9 +203,14 @@ class Server:
         self._callers.add(made)
         return made
 
-    def _config(self, app: Any, *, lane: bool) -> uvicorn.Config:
-        bounded: Any = connection_of(self._desk.patience, self._desk.crowd) if self._fits else "h11"
-        return configured(app, lane_of(self._desk) if lane else bounded)
+    def _protocol(self, *, lane: bool) -> type[asyncio.Protocol]:
+        if lane:
+            return lane_of(self._desk)
+        if self._fits:
+            return connection_of(self._desk.patience, self._desk.crowd)
+        from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - not loaded where ours fits
+
+        return H11Protocol
 
     async def _checks(self) -> dict[str, str]:
         return {

@@ -49,6 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     tls_self_signed: str = ""
     ca_out: Path | None = None
     client_ca: Path | None = None
+    client_names: tuple[str, ...] = ()
     path_secret_file: Path | None = None
     seal_key_file: Path | None = None
     drain: float = 5.0
@@ -211,6 +212,7 @@ class Service:
             ops_listen=ops_listen,
             drain=options.drain,
             client_ca=_client_ca(options.client_ca),
+            client_names=_client_names(options),
             reload=self.reload,
             lane=options.lane,
         )
@@ -520,6 +522,15 @@ def _client_ca(file: Path | None) -> str:
         # Nothing would be asked of callers any more.
         raise BadOptions(f"--client-ca {file}: the file is empty")
     return text
+
+
+def _client_names(options: Options) -> frozenset[str]:
+    if options.client_names and options.client_ca is None:
+        # Names that nobody has vouched for would guard nothing.
+        raise BadOptions("--client-name wants --client-ca: give the authority that signs the certificates of callers")
+    if not all(map(str.strip, options.client_names)):
+        raise BadOptions("--client-name: the name is empty")
+    return frozenset(options.client_names)
 
 
 def _text(file: Path | None) -> str:

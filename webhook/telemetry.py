@@ -25,6 +25,8 @@ TOLD: Final = 1024 * 1024
 GRANT: Final = "grant it with the component pull-secrets, or leave pod out of credentials"
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
+QUIET: Final = 60.0
+"""Seconds between two lines about callers that bear no name that may call."""
 PLACES: Final = 256
 """Places whose failing logins are remembered, so that each is told of once."""
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -211,6 +213,8 @@ class Telemetry:
         self._told: Memo[int, _Told] = Memo(TOLD)
         self._open_breakers: Callable[[], dict[str, bool]] = dict
         self._no_login: dict[tuple[str, str], str] = {}
+        self._refused = 0
+        self._refused_at = -QUIET
         self._wants_reviews = self.log.wants_reviews
 
     @property
@@ -291,6 +295,16 @@ class Telemetry:
     def shed(self) -> None:
         """A review was turned away."""
         self.shed_reviews.add()
+
+    def refused(self, names: str, address: str) -> None:
+        """A caller was sent away for his certificate bears none of the names: told with the first one of each minute."""
+        self._refused += 1
+        now = self.log.clock()
+        if 0 <= now - self._refused_at < QUIET:
+            return
+        self._refused_at = now
+        told, self._refused = self._refused, 0
+        self.log.write("warning", "caller refused", names=names, address=address, refused=told)
 
     def reloaded(self, *, success: bool, seconds: float) -> None:
         """A configuration was loaded, or not; `seconds` is the wall clock."""

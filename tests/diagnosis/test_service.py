@@ -3,8 +3,21 @@
 import pytest
 
 from webhook.diagnosis.finding import Level, Unseen
-from webhook.diagnosis.service import Echo, Place, judge, judge_echo
-from webhook.diagnosis.shapes import Address, Conditions, Endpoint, EndpointSlice, Metadata, Service, ServiceSpec
+from webhook.diagnosis.service import Echo, Place, asks_for_certificates, judge, judge_echo
+from webhook.diagnosis.shapes import (
+    Address,
+    Conditions,
+    Container,
+    Endpoint,
+    EndpointSlice,
+    Metadata,
+    PodSpec,
+    Service,
+    ServiceSpec,
+    Template,
+    Workload,
+    WorkloadSpec,
+)
 
 SERVICE = Service(Metadata("moorage"), ServiceSpec(ports=[Address("webhook", 443)], selector={"app": "moorage"}))
 READY = Endpoint(["10.0.0.1"], Conditions(ready=True))
@@ -50,6 +63,40 @@ def test_somebody_is_behind_it(
 def test_what_the_api_servers_proxy_gets(echo: Echo | Unseen, level: Level, said: str) -> None:
     line = judge_echo(echo)
     assert (line.level, said in line.found) == (level, True), line
+
+
+@pytest.mark.parametrize(
+    ("said", "level"),
+    [
+        ("error trying to reach service: EOF", Level.OK),
+        ("error trying to reach service: read tcp 10.0.0.9:1->10.0.0.1:8443: read: connection reset by peer", Level.OK),
+        ("error trying to reach service: dial tcp 10.0.0.1:8443: connect: connection refused", Level.ERROR),
+        ("error trying to reach service: dial tcp 10.0.0.1:8443: i/o timeout", Level.ERROR),
+    ],
+)
+def test_one_who_asks_for_certificates_may_end_the_connection_of_the_proxy_and_must_be_there(
+    said: str, level: Level
+) -> None:
+    assert judge_echo(Echo(502, said), is_guarded=True).level is level
+    assert judge_echo(Echo(502, said)).level is Level.ERROR
+
+
+@pytest.mark.parametrize(
+    ("args", "asks"),
+    [
+        (["serve", "--client-ca=/etc/ca.crt"], True),
+        (["serve", "--client-ca", "/etc/ca.crt"], True),
+        (["serve", "--client-cap=1", "x--client-ca"], False),
+        (None, False),
+    ],
+)
+def test_the_deployment_says_whether_certificates_are_asked_for(args: list[str] | None, asks: bool) -> None:
+    container = Container(args=args)
+    assert asks_for_certificates(Workload(spec=WorkloadSpec(template=Template(spec=PodSpec([container]))))) is asks
+
+
+def test_a_deployment_that_cannot_be_seen_says_nothing() -> None:
+    assert not asks_for_certificates(Unseen("deployment", "forbidden"))
 
 
 def test_where_no_registration_tells_the_path_another_one_than_ours_is_no_fault() -> None:

@@ -80,10 +80,12 @@ class Running(msgspec.Struct):
         text, _ = self.telemetry.exposition()
         return float(next(line for line in text.decode().splitlines() if line.startswith(f"{name} ")).split()[1])
 
-    async def connect(self) -> "Connection":
-        """A TLS connection to the admission port."""
+    async def connect(self, source: str = "127.0.0.1") -> "Connection":
+        """A TLS connection to the admission port, from this address."""
         context = ssl.create_default_context(cadata=self.ca.decode())
-        reader, writer = await asyncio.open_connection(*self.admission, ssl=context, server_hostname="localhost")
+        reader, writer = await asyncio.open_connection(
+            *self.admission, ssl=context, server_hostname="localhost", local_addr=(source, 0)
+        )
         return Connection(reader, writer)
 
 
@@ -155,6 +157,7 @@ async def serving(
     in_flight: int = 64,
     pair: Pair | None = None,
     client_ca: str = "",
+    client_names: frozenset[str] = frozenset(),
     wall: Callable[[], float] = time.time,
     last_call: float = LAST_CALL,
     **more: Any,
@@ -175,6 +178,7 @@ async def serving(
         ops_listen=free,
         drain=drain,
         client_ca=client_ca,
+        client_names=client_names,
         lane=lane,
         own_protocol=own_protocol,
         wall=wall,

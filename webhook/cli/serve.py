@@ -67,6 +67,10 @@ def serve(
     client_ca: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Ask callers for a certificate of this authority.")
     ] = None,
+    client_name: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --client-ca: a name that callers' certificates may bear; repeatable."),
+    ] = None,
     path_secret_file: Annotated[Path | None, typer.Option(metavar="FILE", help="Serve at /mutate/SECRET only.")] = None,
     seal_key_file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Keys that replicas share, one a line; the first signs.")
@@ -109,6 +113,7 @@ def serve(
             tls_self_signed,
             ca_out,
             client_ca,
+            tuple(client_name or ()),
             path_secret_file,
             seal_key_file,
             common.duration("--drain", drain),

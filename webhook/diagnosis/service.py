@@ -8,7 +8,7 @@ import msgspec
 from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fine, unseen, wrong
-from webhook.diagnosis.shapes import EndpointSlice, Service
+from webhook.diagnosis.shapes import EndpointSlice, Service, Workload
 
 LOOKED: Final = f"service {NAME} in {INSTALLED_IN}"
 DNS_NAME: Final = f"{NAME}.{INSTALLED_IN}.svc"
@@ -77,9 +77,16 @@ def judge(
     yield fine(Check.SERVICE, LOOKED, f"{len(ready)} of {len(every)} endpoints are ready")
 
 
-def judge_echo(found: Echo | Unseen, *, is_told: bool = True) -> Finding:
-    """Whether the API server reaches somebody behind the Service who speaks TLS. Its proxy trusts every certificate.
-    `is_told` where the path is the registration's: nobody else knows it."""
+def asks_for_certificates(server: Workload | Unseen) -> bool:
+    """Whether the Deployment says that callers must show a certificate."""
+    containers = server.spec.template.spec.containers if isinstance(server, Workload) else ()
+    return any(word.partition("=")[0] == "--client-ca" for one in containers for word in one.args or ())
+
+
+def judge_echo(found: Echo | Unseen, *, is_told: bool = True, is_guarded: bool = False) -> Finding:
+    """Whether the API server reaches somebody behind the Service who speaks TLS. Its proxy trusts every certificate, and
+    shows none. `is_told` where the path is the registration's: nobody else knows it. `is_guarded` where callers must show a
+    certificate."""
     looked = f"{LOOKED}, through the API server's proxy"
     if isinstance(found, Unseen):
         return unseen(Check.SERVICE, found)
@@ -93,7 +100,10 @@ def judge_echo(found: Echo | Unseen, *, is_told: bool = True) -> Finding:
             "Moorage writes the path within a minute where it keeps the registration right; else it is /mutate, with the "
             "secret of --path-secret-file behind it if there is one",
         )
-    if "certificate" in found.said and "tls" in found.said:
+    # Who was reached ends the connection then, and does not always get to say why.
+    if ("certificate" in found.said and "tls" in found.said) or (
+        is_guarded and found.status in {502, 503} and "dial" not in found.said
+    ):
         return fine(Check.SERVICE, looked, "somebody answers there who asks for a client certificate (--client-ca)")
     if found.status in {502, 503, 504}:
         return wrong(
