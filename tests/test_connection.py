@@ -164,6 +164,30 @@ async def test_one_who_asks_first_is_not_told_to_send_what_is_too_large(*, lane:
         connection.close()
 
 
+@BOTH
+async def test_headers_that_come_all_at_once_are_bounded_too(*, lane: bool) -> None:
+    long = [f"X-{number}: {'x' * 1000}" for number in range(100)]
+    async with serving(lane=lane) as running:
+        alone, behind = await running.connect(), await running.connect()
+        await alone.send(post(WHOLE, *long))
+        assert (await alone.answer())[0] == 431
+        await behind.send(post(sized(40_000)) + post(WHOLE, *long))
+        assert (await behind.answer())[0] == 200
+        assert (await behind.rest())[:12] in {b"HTTP/1.1 431", b""}
+        assert running.engine.now == ["a"]
+        alone.close()
+        behind.close()
+
+
+@BOTH
+async def test_a_body_in_the_same_piece_is_not_taken_for_headers(*, lane: bool) -> None:
+    async with serving(lane=lane) as running:
+        connection = await running.connect()
+        await connection.send(post(sized(200_000)) * 3)
+        assert [(await connection.answer())[0] for _ in range(3)] == [200, 200, 200]
+        connection.close()
+
+
 ENDLESS = [
     ("a line", b"POST /mutate?", b"x" * 65536),
     ("a header", HEAD + b"X-Long: ", b"x" * 65536),

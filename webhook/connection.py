@@ -82,6 +82,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._around = 0
+        self._fed = self._read = 0
         self._size = 0
         self._arriving_since: float | None = None
         self._quiet_since = self.loop.time()
@@ -126,7 +127,8 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        self._around += len(data)
+        self._fed = self._read = len(data)
+        self._around += self._read
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -145,7 +147,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request starts."""
         self._arriving_since = self.loop.time()
-        self._around = 0
+        self._begin()
         self._used = True
         self._handed_over = False
         super().on_message_begin()
@@ -157,8 +159,20 @@ class Connection(HttpToolsProtocol):
         if self._is_too_large():
             self._refuse(TOO_LARGE)
             return
+        if self._has_long_head():
+            self._refuse(TOO_MUCH)
+            return
         self._handed_over = True
         super().on_headers_complete()
+
+    def _begin(self) -> None:
+        """What was read last is this request's, as far as it is known not to be another's."""
+        self._around, self._fed = self._fed, 0
+
+    def _has_long_head(self) -> bool:
+        """Whether the headers, which may all have come at once, are over their cap."""
+        # The rest of what was read may be its body.
+        return max(self._around, self._read) > AROUND and sum([len(name) + len(value) for name, value in self.headers]) > AROUND
 
     def _is_too_large(self) -> bool:
         """Whether the request says itself that its body is over the cap."""
@@ -179,6 +193,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has arrived whole."""
+        self._fed = 0
         if self._is_deaf:
             return
         self._arriving_since = None

@@ -6,7 +6,7 @@ It takes a request only when nothing else is open on the connection; all else go
 import asyncio
 from typing import Any, Final
 
-from webhook.connection import Connection, encoded
+from webhook.connection import TOO_MUCH, Connection, encoded
 from webhook.core.admission import MAX_BODY
 from webhook.desk import SMALL, TOO_LARGE, Desk, Reply
 from webhook.engine import Waiting
@@ -47,7 +47,7 @@ class Lane(Connection):
     def on_message_begin(self) -> None:
         """A request starts; what ASGI needs to know of it is put together only when it goes there."""
         self._arriving_since = self._began = self.loop.time()
-        self._around = 0
+        self._begin()
         self._used = True
         self._handed_over = False
         self.url = b""
@@ -66,6 +66,8 @@ class Lane(Connection):
         self._body = []
         if self._is_too_large():
             self._refuse(TOO_LARGE)
+        elif self._has_long_head():
+            self._refuse(TOO_MUCH)
         elif self.expect_100_continue:
             self.transport.write(CONTINUE)
 
@@ -75,6 +77,7 @@ class Lane(Connection):
 
     def _hand_over(self) -> None:
         began, url, headers, expects = self._began, self.url, self.headers, self.expect_100_continue
+        self._fed = self._around
         super().on_message_begin()
         self._arriving_since, self.url, self.headers, self.expect_100_continue = began, url, headers, expects
         self.scope["headers"] = headers
@@ -109,6 +112,7 @@ class Lane(Connection):
             super().on_message_complete()
             return
         self._arriving_since = None
+        self._fed = 0
         self._mine = False
         if self._is_deaf:
             return
