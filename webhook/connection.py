@@ -82,7 +82,8 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._around = 0
-        self._fed = self._read = 0
+        self._fed = 0
+        self._began_a_read = False
         self._size = 0
         self._arriving_since: float | None = None
         self._quiet_since = self.loop.time()
@@ -127,8 +128,8 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return
         self._unset_keepalive_if_required()
-        self._fed = self._read = len(data)
-        self._around += self._read
+        self._fed = len(data)
+        self._around += self._fed
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -166,13 +167,15 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _begin(self) -> None:
-        """What was read last is this request's, as far as it is known not to be another's."""
+        """What was read last is this request's, unless another stands before it."""
+        self._began_a_read = self._fed > 0
         self._around, self._fed = self._fed, 0
 
     def _has_long_head(self) -> bool:
         """Whether the headers, which may all have come at once, are over their cap."""
-        # The rest of what was read may be its body.
-        return max(self._around, self._read) > AROUND and sum([len(name) + len(value) for name, value in self.headers]) > AROUND
+        # They are counted where they may be: what was read may be a body, or what stood before this request unknown.
+        is_doubtful = self._around > AROUND or not self._began_a_read
+        return is_doubtful and sum([len(name) + len(value) for name, value in self.headers]) > AROUND
 
     def _is_too_large(self) -> bool:
         """Whether the request says itself that its body is over the cap."""

@@ -77,8 +77,9 @@ class Lane(Connection):
 
     def _hand_over(self) -> None:
         began, url, headers, expects = self._began, self.url, self.headers, self.expect_100_continue
-        self._fed = self._around
+        around, alone = self._around, self._began_a_read
         super().on_message_begin()
+        self._around, self._began_a_read = around, alone
         self._arriving_since, self.url, self.headers, self.expect_100_continue = began, url, headers, expects
         self.scope["headers"] = headers
         super().on_headers_complete()
