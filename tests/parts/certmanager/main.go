@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,6 +36,7 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	"github.com/cert-manager/cert-manager/pkg/util"
 )
 
 const workers = 2
@@ -55,11 +55,11 @@ var wanted = []string{
 }
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "file that says where the API server is")
+	// The flag --kubeconfig is controller-runtime's.
 	flag.Parse()
 	ctrl.SetLogger(klog.Background())
 	ctx := ctrl.SetupSignalHandler()
-	if err := run(ctx, *kubeconfig); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, flag.Lookup("kubeconfig").Value.String()); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -69,7 +69,7 @@ func run(ctx context.Context, kubeconfig string) error {
 	if err := startControllers(ctx, kubeconfig); err != nil {
 		return err
 	}
-	return inject(ctx, kubeconfig)
+	return inject(ctx)
 }
 
 func startControllers(ctx context.Context, kubeconfig string) error {
@@ -106,14 +106,16 @@ func startControllers(ctx context.Context, kubeconfig string) error {
 	return nil
 }
 
-func inject(ctx context.Context, kubeconfig string) error {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+func inject(ctx context.Context) error {
+	config, err := ctrl.GetConfig()
 	if err != nil {
 		return err
 	}
 	kinds := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(kinds))
 	utilruntime.Must(certmanager.AddToScheme(kinds))
+	// It writes under the name that it says it has.
+	config = util.RestConfigWithUserAgent(config, "cainjector")
 	manager, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  kinds,
 		Metrics: server.Options{BindAddress: "0"},
