@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cluster.account import HOME, SERVER, with_token
+from tests.cluster.account import HOME, SERVER, Account, with_token
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.conftest import Kubectl
+from tests.cluster.doctor import doctor
 from tests.cluster.evidence import Evidence
 from tests.cluster.kept import KIND, Load
 from tests.cluster.namespace import Namespace
@@ -67,7 +68,7 @@ def test_both_components_are_taken_to_the_last_key_and_go_again(
     assert {kind: names(plane.api, kind) for kind in SHIPPED} == {kind: sorted(each) for kind, each in SHIPPED.items()}
     assert kubectl("apply", "--server-side", "-k", folder) == said, "applied again, it is the same"
     kubectl("delete", "--ignore-not-found", "-k", folder)
-    assert {kind: names(plane.api, kind) for kind in SHIPPED} == dict.fromkeys(SHIPPED, [])
+    assert {kind: names(plane.api, kind) for kind in SHIPPED} == {kind: [] for kind in SHIPPED}
     assert plane.api.find(KIND, SERVER) is None
 
 
@@ -102,8 +103,9 @@ def test_a_key_of_others_that_is_wrong_would_be_seen(plane: Running, kind: str, 
 class Installed:
     """The component as it is applied, and one process with the files of the issued Secret."""
 
-    def __init__(self, plane: Running, folder: Path, process: Process, port: int) -> None:
+    def __init__(self, plane: Running, folder: Path, account: Account, process: Process, port: int) -> None:
         self.api = plane.api
+        self.account = account
         self.process = process
         self._folder = folder
         self._port = port
@@ -196,7 +198,7 @@ def installed(
         where = (f"--listen=127.0.0.1:{admission}", f"--ops-listen=127.0.0.1:{ops}")
         log = tmp_path / "moorage.log"
         process = Process("moorage", log, (*args, *where, f"--kubeconfig={account.kubeconfig}"), ops)
-        made = Installed(plane, tmp_path / "tls", process, admission)
+        made = Installed(plane, tmp_path / "tls", account, process, admission)
         made.mount()
         swap_volume(tmp_path / "seal", "1", **made.issued("moorage-certs"))
         ending.callback(process.end)
@@ -260,6 +262,8 @@ def test_cert_manager_issues_injects_and_renews_and_no_call_fails(
     until("Pods are pinned", lambda: is_pinned(namespace, image))
     (authority,) = installed.bundles()
     assert authority == installed.issued()["ca.crt"] == installed.issued("moorage-ca")["tls.crt"]
+    told = doctor(namespace.kubeconfig)
+    assert [one.level for check in ("answers", "rights") for one in told.of(check)] == ["ok"] * 4
     with Load(namespace.api, namespace.name, image=image).running() as load:
 
         def go_on() -> None:
@@ -291,3 +295,5 @@ def test_cert_manager_issues_injects_and_renews_and_no_call_fails(
     assert load.failed == []
     changed = [line for line in installed.process.lines() if line["event"] == "certificate changed"]
     assert len(changed) == 3
+    # It has no right to either.
+    assert installed.account.calls("secrets") == installed.account.calls("leases") == []
