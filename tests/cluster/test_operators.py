@@ -26,7 +26,7 @@ from tests.cluster.real.plane import Running, control_plane
 from tests.cluster.real.processes import Processes
 from tests.cluster.upstream import Upstream
 from tests.cluster.workloads import pod
-from tests.deploy.manifests import Object, container, kustomization, objects, of_kind, rendered
+from tests.deploy.manifests import INSTALL, Object, container, kustomization, objects, of_kind, rendered
 from tests.parts import part
 from tests.support.ports import lasting_ports
 from tests.support.until import until
@@ -297,3 +297,20 @@ def test_cert_manager_issues_injects_and_renews_and_no_call_fails(
     assert len(changed) == 3
     # It has no right to either.
     assert installed.account.calls("secrets") == installed.account.calls("leases") == []
+
+
+# Two installs, one over the other.
+@pytest.mark.usefixtures("definitions")
+def test_who_comes_from_the_default_install_leaves_its_rights_and_its_path_behind(
+    plane: Running, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", INSTALL)
+    assert plane.api.get("Role", SERVER, HOME)["rules"]
+    webhooks = plane.api.get(KIND, SERVER)["webhooks"]
+    for one in webhooks:
+        one["clientConfig"]["service"]["path"] = "/mutate/secret"
+    plane.api.patch(KIND, SERVER, {"webhooks": webhooks})
+    kubectl(*STRICT, "--force-conflicts", "-k", kustomization(tmp_path, "cert-manager"))
+    assert not plane.api.get("Role", SERVER, HOME).get("rules")
+    webhooks = plane.api.get(KIND, SERVER)["webhooks"]
+    assert {one["clientConfig"]["service"]["path"] for one in webhooks} == {"/mutate"}
