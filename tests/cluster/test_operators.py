@@ -44,7 +44,7 @@ STRICT: Final = ("apply", "--server-side", "--validate=strict")
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def plane() -> Iterator[Running]:
     """A control plane of these tests' own, which knows the kinds of both operators."""
     with control_plane() as running:
         yield running
@@ -310,7 +310,10 @@ def test_who_comes_from_the_default_install_leaves_its_rights_and_its_path_behin
     for one in webhooks:
         one["clientConfig"]["service"]["path"] = "/mutate/secret"
     plane.api.patch(KIND, SERVER, {"webhooks": webhooks})
-    kubectl(*STRICT, "--force-conflicts", "-k", kustomization(tmp_path, "cert-manager"))
+    overlay = kustomization(tmp_path, "cert-manager")
+    with pytest.raises(AssertionError, match="conflict"):
+        kubectl(*STRICT, "-k", overlay)
+    kubectl(*STRICT, "--force-conflicts", "-k", overlay)
     assert not plane.api.get("Role", SERVER, HOME).get("rules")
     webhooks = plane.api.get(KIND, SERVER)["webhooks"]
     assert {one["clientConfig"]["service"]["path"] for one in webhooks} == {"/mutate"}

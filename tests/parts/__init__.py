@@ -95,7 +95,7 @@ PARTS: Final[Mapping[str, Made]] = {
     "cluster": Source(_REAL / "kubernetes", minutes=8, stamped="k8s.io/kubernetes"),
     # Without what finds machines to scrape in twenty clouds: rules need none, and it would take three times as long.
     "promtool": Module("github.com/prometheus/prometheus/cmd/promtool", "v0.316.0", minutes=3, tags=("remove_all_sd",)),
-    "certmanager": Source(_HERE / "certmanager", minutes=2),
+    "certmanager": Source(_HERE / "certmanager", minutes=3),
     "certmanager-crds": Joined(
         "github.com/cert-manager/cert-manager", _CERT_MANAGER, ("deploy/crds/cert-manager.io_*.yaml",)
     ),
