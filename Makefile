@@ -35,14 +35,14 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 	$(BIN)/python -m tests.parts floor vegeta
 	$(BIN)/python -m tests.bench --write docs/performance.md
 
-bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 12 minutes)
+bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 13 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
 
 docs: $(VENV)/dev.stamp ## write what is made from other files: reference pages, deploy/install.yaml
 	$(BIN)/python -m webhook.reference_pages || true
 	$(BIN)/kubectl kustomize deploy/base > deploy/install.yaml
 
-parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 10 minutes)
+parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 13 minutes)
 	$(BIN)/python -m tests.parts
 
 packages: $(VENV)/dev.stamp ## install what the real cluster needs of Debian (as root)

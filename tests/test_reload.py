@@ -18,6 +18,7 @@ from tests.core.world import pod
 from tests.support.faults import sent_as, with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry
 from tests.support.serving import Connection, post, trusting
+from tests.support.volume import swap_volume
 from tests.support.wire import hesitation
 from webhook.config import load
 from webhook.engine import Waiting
@@ -59,19 +60,6 @@ class Watched:
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-
-
-def swap_volume(folder: Path, name: str, **files: str) -> None:
-    """As the kubelet writes a ConfigMap: a folder, a link `..data` to it put in place at once, links to files in it."""
-    content = folder / f"..{name}"
-    content.mkdir()
-    for file, text in files.items():
-        (content / file).write_text(text)
-        if not (folder / file).is_symlink():
-            (folder / file).symlink_to(f"..data/{file}")
-    new = folder / "..data_tmp"
-    new.symlink_to(content.name)
-    new.rename(folder / "..data")
 
 
 async def test_a_volume_that_the_kubelet_swaps_is_seen(tmp_path: Path) -> None:

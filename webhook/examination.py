@@ -330,7 +330,9 @@ class Examination:
     async def _rights(self) -> AsyncIterator[Finding]:
         own = await self._reviewed("selfsubjectaccessreviews", {}, rights.OF_PERSON)
         yield rights.judge_person(own)
-        for account, wanted in rights.WANTED.items():
+        for account in rights.WANTED:
+            found = await self._deployment(account)
+            wanted = rights.wanted(account, found.words if isinstance(found, Workload) else ())
             may = await self._reviewed("subjectaccessreviews", rights.user_of(account), wanted)
             for one in rights.judge(account, may):
                 yield one

@@ -89,7 +89,7 @@ def shipped_account(running: Running, name: str, folder: Path) -> Account:
     for one in installed():
         if one["kind"] in _RIGHTS:
             running.api.apply(one)
-    return _with_token(running, name, folder)
+    return with_token(running, name, folder)
 
 
 def pulling_account(running: Running, folder: Path) -> Account:
@@ -112,10 +112,11 @@ def made_account(running: Running, name: str, folder: Path, rules: Sequence[Mapp
         "subjects": [{"kind": "ServiceAccount", "namespace": HOME, "name": name}],
     }
     api.apply(binding)
-    return _with_token(running, name, folder)
+    return with_token(running, name, folder)
 
 
-def _with_token(running: Running, name: str, folder: Path) -> Account:
+def with_token(running: Running, name: str, folder: Path) -> Account:
+    """A service account that is there, with what it may do by now."""
     api = running.api
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
     path = f"/api/v1/namespaces/{HOME}/serviceaccounts/{name}/token"

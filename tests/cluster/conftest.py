@@ -1,6 +1,7 @@
 """One control plane for the run, a namespace for each test, and what stands around it. README.md tells how to use it."""
 
 import re
+import subprocess
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
@@ -22,10 +23,13 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import OF_REGISTRATIONS, Settings
 from tests.cluster.webhooks import Shared, Webhooks, registered
 from tests.cluster.workloads import pod
+from tests.deploy.manifests import KUBECTL
 from tests.support.until import until
 
 EVIDENCE: Final = pytest.StashKey[Evidence]()
 NUMBERS: Final = count(1)
+
+Kubectl = Callable[..., str]
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -55,6 +59,26 @@ def plane() -> Iterator[Running]:
     """The control plane of this run."""
     with control_plane() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def kubectl(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """What an administrator types; what it prints."""
+    home = tmp_path_factory.mktemp("home")
+
+    def run(*words: str | Path) -> str:
+        done = subprocess.run(
+            [KUBECTL, "--kubeconfig", plane.kubeconfig, *words],
+            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -211,11 +211,11 @@ class Load:
     """Pods that are created again and again, in dry runs, over several connections; `failed` is what the API server said of
     those that it did not take."""
 
-    def __init__(self, api: Api, namespace: str, threads: int = 4) -> None:
+    def __init__(self, api: Api, namespace: str, threads: int = 4, *, image: str = "registry.invalid/load:1") -> None:
         self.count = 0
         self.failed: list[str] = []
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._create, args=(api, namespace)) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._create, args=(api, namespace, image)) for _ in range(threads)]
 
     @contextmanager
     def running(self) -> Iterator["Load"]:
@@ -228,9 +228,9 @@ class Load:
             for one in self._threads:
                 one.join()
 
-    def _create(self, admin: Api, namespace: str) -> None:
+    def _create(self, admin: Api, namespace: str, image: str) -> None:
         api = Api(admin.url, admin.ca, admin.token)
-        made = pod("load", "registry.invalid/load:1")
+        made = pod("load", image)
         while not self._stop.is_set():
             try:
                 api.create({**made, "metadata": {**made["metadata"], "namespace": namespace}}, dry_run=True)

@@ -60,6 +60,12 @@ def test_where_a_pinned_digest_is_gone_the_rollout_is_pinned_anew_and_grows(
     assert new in event["message"]
     assert adopter.metric("moorage_pins_gone_total", rule="private") == 1
     assert adopter.metric("moorage_pins_total", resource="replicasets", outcome="repinned") == 1
+    # By this metric the alert MoorageDown knows servers.
+    serving = "moorage_certificate_reload_success"
+    assert [any(one.name == serving and one.samples for one in each.metrics()) for each in (adopter, started[0])] == [
+        False,
+        True,
+    ]
     first = {one["metadata"]["name"] for one in namespace.objects("Pod", app="app")}
     until("the webhook has read the new pin", lambda: next_image(namespace) == placed(new))
     namespace.scale("Deployment", "app", 30)

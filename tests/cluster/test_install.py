@@ -2,7 +2,6 @@
 they say. Pods are not run here; `node/test_install.py` does that."""
 
 import base64
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,17 +10,16 @@ import pytest
 import trustme
 
 from tests.cluster.account import ADOPTER, HOME, SERVER, shipped_account
+from tests.cluster.conftest import Kubectl
 from tests.cluster.real.api import MERGE, Api, ApiError
 from tests.cluster.real.plane import Running, control_plane
 from tests.cluster.workloads import deployment, job, pod, stateful_set
-from tests.deploy.manifests import DEPLOY, INSTALL, KUBECTL, kustomization
+from tests.deploy.manifests import DEPLOY, INSTALL, kustomization
 from tests.support.until import until
 
 OWN: Final = ("air-gap", "fail-closed", "high-availability", "network-policy", "opt-in-namespaces", "pull-secrets")
 """Components of nothing but Kubernetes' own kinds."""
 PIN: Final = {"metadata": {"annotations": {"pins.moorage.dev/abc.1": "{}"}}}
-
-Kubectl = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +27,6 @@ def plane() -> Iterator[Running]:
     """A control plane for this module: what is installed here is taken away again, with the accounts that others use."""
     with control_plane() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def kubectl(plane: Running, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """What an administrator types; what it prints."""
-    home = tmp_path_factory.mktemp("home")
-
-    def run(*words: str | Path) -> str:
-        done = subprocess.run(
-            [KUBECTL, "--kubeconfig", plane.kubeconfig, *words],
-            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
 
 
 # A dozen installs, each of 24 objects and more.

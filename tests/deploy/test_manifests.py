@@ -35,7 +35,7 @@ KUBERNETES: Final = "1.36"
 COMPONENTS: Final = sorted(path.name for path in (DEPLOY / "components").iterdir())
 OVERLAYS: Final = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
 FOREIGN: Final = ("cert-manager.io/", "monitoring.coreos.com/")
-"""Kinds of others, whose schemas are not Kubernetes' own."""
+"""Kinds of others, whose schemas are not Kubernetes' own: `tests/cluster/test_operators.py` holds them to theirs."""
 NOT_YET: Final = {"page": "--page-listen"}
 """Options of components that this version's `serve` does not know; the README says so."""
 

@@ -1,13 +1,15 @@
 """What accounts of ours are asked about is what their roles give them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.manifests import installed
+from tests.deploy.manifests import container, installed, kustomization, objects, of_kind, rendered
+from webhook.core.registration import NAME
 from webhook.diagnosis.finding import Level, Unseen
-from webhook.diagnosis.rights import ADOPT, OF_PERSON, WANTED, Right, judge, judge_person
+from webhook.diagnosis.rights import ADOPT, OF_PERSON, WANTED, Right, judge, judge_person, wanted
 
 
 def gives(kind: str, rule: Mapping[str, Any], right: Right) -> bool:
@@ -30,6 +32,19 @@ def test_the_shipped_roles_give_what_is_used(account: str, right: Right) -> None
         one for one in installed() if one["kind"] in {"ClusterRole", "Role"} and one["metadata"]["name"] == account
     ]
     assert [one for one in roles if any(gives(one["kind"], rule, right) for rule in one["rules"])]
+
+
+def test_who_gets_his_certificate_as_a_file_is_asked_about_no_secret_and_has_no_right_to_one(tmp_path: Path) -> None:
+    every = objects(rendered(kustomization(tmp_path, "cert-manager")))
+    used = wanted(NAME, container(of_kind(every, "Deployment"))["args"])
+    assert {right.resource for right in WANTED[NAME]} - {right.resource for right in used} == {"leases", "secrets"}
+    given = [(kind, rule) for kind in ("ClusterRole", "Role") for rule in of_kind(every, kind)["rules"]]
+    assert [right for right in WANTED[NAME] if any(gives(kind, rule, right) for kind, rule in given)] == list(used)
+
+
+@pytest.mark.parametrize("words", [(), ("serve", "--tls-secret=moorage-certs"), ("serve", "--tls-secret", "certs")])
+def test_else_the_server_is_asked_about_all(words: tuple[str, ...]) -> None:
+    assert wanted(NAME, words) == WANTED[NAME]
 
 
 def test_what_is_missing_is_told_right_by_right() -> None:

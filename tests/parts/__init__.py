@@ -76,6 +76,7 @@ Made = Module | Source | Joined
 """What a part is made from."""
 
 _KWOK: Final = "v0.8.0"
+_CERT_MANAGER: Final = "v1.21.2"
 
 PARTS: Final[Mapping[str, Made]] = {
     "registry": Module("github.com/distribution/distribution/v3/cmd/registry", "v3.1.2"),
@@ -94,6 +95,18 @@ PARTS: Final[Mapping[str, Made]] = {
     "cluster": Source(_REAL / "kubernetes", minutes=8, stamped="k8s.io/kubernetes"),
     # Without what finds machines to scrape in twenty clouds: rules need none, and it would take three times as long.
     "promtool": Module("github.com/prometheus/prometheus/cmd/promtool", "v0.316.0", minutes=3, tags=("remove_all_sd",)),
+    "certmanager": Source(_HERE / "certmanager", minutes=3),
+    "certmanager-crds": Joined(
+        "github.com/cert-manager/cert-manager", _CERT_MANAGER, ("deploy/crds/cert-manager.io_*.yaml",)
+    ),
+    "prometheus-operator-crds": Joined(
+        "github.com/prometheus-operator/prometheus-operator",
+        "v0.85.0",
+        tuple(
+            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
+            for kind in ("podmonitors", "prometheusrules")
+        ),
+    ),
 }
 """Every part that tests need, in one table; a new one is a row."""
 

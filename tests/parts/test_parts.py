@@ -65,6 +65,14 @@ def test_kubernetes_says_the_version_that_it_is_built_from() -> None:
     assert kwok.version == stages.version
 
 
+def test_controllers_of_cert_manager_are_of_the_version_of_their_definitions() -> None:
+    (controllers, definitions) = (PARTS["certmanager"], PARTS["certmanager-crds"])
+    assert isinstance(controllers, Source)
+    assert isinstance(definitions, Joined)
+    required = (controllers.folder / "go.mod").read_text()
+    assert f"{definitions.module} {definitions.version}\n" in required
+
+
 def test_a_go_that_does_not_run_counts_as_none(tmp_path: Path) -> None:
     assert version_of(tmp_path / "go") is None
 

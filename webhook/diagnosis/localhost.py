@@ -73,9 +73,7 @@ def of_configuration(document: Any, where: str) -> Proxy:
 
 def of_flags(workload: Workload) -> Proxy:
     """From the flags of its Pods, where they name a mode."""
-    words = " ".join(
-        word for one in workload.spec.template.spec.containers for word in (*(one.command or ()), *(one.args or ()))
-    )
+    words = " ".join(workload.words)
     mode, localhost = _FLAG.search(words), _LOCALHOST_FLAG.search(words)
     if mode is None:
         return Proxy()

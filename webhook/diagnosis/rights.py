@@ -13,6 +13,7 @@ CERTIFICATES: Final = "moorage-certs"
 _APPLY: Final = "apply deploy/install.yaml: its roles are there"
 _REGISTRATIONS: Final = "admissionregistration.k8s.io"
 _LEASES: Final = "coordination.k8s.io"
+_KEEPS: Final = "--tls-secret"
 
 
 class Right(msgspec.Struct, frozen=True):
@@ -127,6 +128,15 @@ OF_PERSON: Final = (
     *_each("list", "", "nodes", "agents"),
 )
 """What doctor itself wants of whoever runs it; `without` names the lines that are missing then."""
+
+
+def wanted(account: str, words: Sequence[str]) -> Sequence[Right]:
+    """What an account uses when its container is started with these words; without any they are not known, and all
+    counts. Who gets his certificate as a file keeps no Secret."""
+    if account == NAME and words and not any(one.startswith(_KEEPS) for one in words):
+        return (*_OF_SERVER, *_OF_KEEPER)
+    return WANTED[account]
+
 
 Answers = Mapping[Right, bool | Unseen]
 

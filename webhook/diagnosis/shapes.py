@@ -108,6 +108,13 @@ class Workload(msgspec.Struct):
         """Namespace and name."""
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What its containers are started with."""
+        return tuple(
+            word for one in self.spec.template.spec.containers for word in (*(one.command or ()), *(one.args or ()))
+        )
+
 
 class Address(msgspec.Struct, rename="camel"):
     """A port of a Service. The target is a number or a name."""

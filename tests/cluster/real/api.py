@@ -12,6 +12,8 @@ import msgspec
 
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
 _RBAC: Final = "rbac.authorization.k8s.io/v1"
+_CERT_MANAGER: Final = "cert-manager.io/v1"
+_MONITORING: Final = "monitoring.coreos.com/v1"
 _FLOWS: Final = "flowcontrol.apiserver.k8s.io/v1"
 
 KINDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -42,6 +44,10 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "Role": (_RBAC, "roles"),
     "RoleBinding": (_RBAC, "rolebindings"),
     "CustomResourceDefinition": ("apiextensions.k8s.io/v1", "customresourcedefinitions"),
+    "Certificate": (_CERT_MANAGER, "certificates"),
+    "Issuer": (_CERT_MANAGER, "issuers"),
+    "PodMonitor": (_MONITORING, "podmonitors"),
+    "PrometheusRule": (_MONITORING, "prometheusrules"),
 }
 """Each kind's apiVersion and name in paths."""
 
