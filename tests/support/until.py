@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 Found = TypeVar("Found")
+
+STALL: Final = 5.0
+"""Seconds for which a busy machine may stand still: what is bounded by less is late only beyond them."""
 
 
 def until(what: str, look: Callable[[], Found], *, seconds: float = 60) -> Found:
