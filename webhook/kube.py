@@ -16,6 +16,7 @@ import msgspec
 import urllib3
 
 from webhook.access import Access
+from webhook.core.broken import UNREADABLE
 
 THREADS: Final = 8
 MAX_BODY: Final = 32 * 1024 * 1024
@@ -136,7 +137,7 @@ class Kube:
                 raise ListBroke(path, answer)
             try:
                 page = _page.decode(answer.body)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 raise ListBroke(path, Answer(0, trouble="the API server answers something that is no list")) from None
             yield page.items
             next_page = page.metadata.continue_
@@ -211,7 +212,7 @@ def said(answer: Answer) -> str:
     """Why it did not do what was asked, in the API server's words where it has some."""
     try:
         told = _status.decode(answer.body).message
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         told = ""
     return told or answer.trouble or f"the API server answers {answer.status}"
 

@@ -86,6 +86,7 @@ def _shared(document: "Document", node: ScalarNode, uses: list[_Use], edits: Map
         return edits.get(use.pointer, node.value)
 
     through = {wanted(use) for use in uses if use.through}
+    is_seen_through = bool(through)
     own = next((use for use in uses if use.alias is None and not use.through), None)
     new = wanted(own) if own is not None else node.value
     if through:
@@ -97,7 +98,7 @@ def _shared(document: "Document", node: ScalarNode, uses: list[_Use], edits: Map
         yield _replacement(document.text, node, new)
     for use in uses:
         if use.alias is not None and wanted(use) != new:
-            if any(other.through for other in uses):
+            if is_seen_through:
                 raise _torn(document, node)
             yield Change(*use.alias, _double_quoted(wanted(use)))
 
@@ -115,7 +116,10 @@ def _replacement(text: str, node: ScalarNode, new: str) -> Change:
     if node.style in {"|", ">"}:
         header = _HEADER.match(old)
         comment = (header["comment"] if header is not None else None) or ""
-        return Change(start, end, _written(new, "") + comment + old[len(old.rstrip("\r\n")) :])
+        whole = _written(new, "") + comment + old[len(old.rstrip("\r\n")) :]
+        # At the start of a line it may stand as far to the left as its key, where no other text may.
+        lead = " " if not text[node.start_mark.index - node.start_mark.column : start].strip() else ""
+        return Change(start, end, lead + whole)
     return Change(start, end, _written(new, node.style or ""))
 
 

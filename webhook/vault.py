@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from webhook.certificates import Stored
+from webhook.core.broken import UNREADABLE
 from webhook.kube import Answer, named, said
 
 WITHIN: Final = 5.0
@@ -93,7 +94,7 @@ class Vault:
             raise Unread(f"{self.title} cannot be read: {said(answer)}")
         try:
             found = _decoder.decode(answer.body)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise Unread(f"{self.title} cannot be read: the API server answers something that is no Secret") from None
         labels, annotations = found.metadata.get("labels"), found.metadata.get("annotations")
         return Found(Stored.of_data(found.data, labels, annotations), found.metadata, found.type)

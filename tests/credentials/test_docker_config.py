@@ -168,6 +168,8 @@ FAILING = [
     ("absent", None, "docker-credential-x is not on the PATH"),
     ("fails", f"echo {CANARY}; echo {CANARY} >&2; exit 3", "docker-credential-x ended with 3"),
     ("prints something else", f"echo {CANARY}", "printed no credential"),
+    ("prints no text", r"""printf '{"Username":"\377"}'""", "printed no credential"),
+    ("nests for ever", "head -c 60000 /dev/zero | tr '\\0' '['", "printed no credential"),
     ("prints for ever", "exec cat /dev/zero", "more than any credential is long"),
     ("hangs", "exec <&-; exec sleep 1000", "gave no answer within 0.3 s"),
     ("leaves a child behind", "sleep 1000 & wait", "gave no answer within 0.3 s"),

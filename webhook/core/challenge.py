@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.credential import Credential
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
@@ -204,7 +205,7 @@ def read_token(body: bytes) -> Token | Trouble:
     """A token answer; the text must be what fits into a header."""
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return Trouble(Reason.BAD_REGISTRY, "its token server answers something that is no token")
     text = answer.token or answer.access_token or ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
@@ -220,7 +221,7 @@ def read_refresh_token(body: bytes) -> Secret | Trouble:
     """The refresh token that an Azure registry gives for one of Entra's."""
     try:
         text = msgspec.json.decode(body, type=_ExchangeAnswer).refresh_token
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         text = ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
         return Trouble(Reason.BAD_REGISTRY, "its /oauth2/exchange answers something that is no token")
