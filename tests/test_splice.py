@@ -79,6 +79,8 @@ def test_shared_values(name: str) -> None:
         ("a: &x v\nb: &m {i: *x}\nc: *m", {"/b/i": NEW}, "f.yaml:1:4: this value is used in several places"),
         ("a: [1]", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
         ("a:\nb: 1", {"/a": NEW}, "f.yaml:1:3: no text stands at /a"),
+        ("a: !!str\nb: 1", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
+        ("a: &a\nb: 1", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
     ],
 )
 def test_refuses_what_it_cannot_write(text: str, edits: dict[str, str], message: str) -> None:

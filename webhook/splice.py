@@ -65,7 +65,8 @@ def splice(document: "Document", edits: Mapping[str, str]) -> list[Change]:
 def _scalar_at(document: "Document", pointer: str) -> ScalarNode:
     node, _ = document.find(pointer)
     spot = document.spot_of(node)
-    if not isinstance(node, ScalarNode) or node.start_mark.index == node.end_mark.index:
+    # An anchor or a tag alone is a place in the text, and no value is written there.
+    if not isinstance(node, ScalarNode) or _value_start(document.text, node) == node.end_mark.index:
         raise BadDocument(document.file, spot.line, spot.column, f"no text stands at {pointer}")
     return node
 
@@ -125,7 +126,7 @@ def _replacement(text: str, node: ScalarNode, new: str) -> Change:
 
 def _value_start(text: str, node: ScalarNode) -> int:
     start, end = int(node.start_mark.index), int(node.end_mark.index)
-    if text[start] not in "&!":
+    if start == end or text[start] not in "&!":
         return start
     # The mark of a node includes its anchor and its tag, that of its token does not.
     for token in yaml.scan(text[start:end], _LOADER):
