@@ -5,7 +5,7 @@ VENV ?= .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-node test-quick fuzz check bench bench-cluster docs parts packages container cluster lock clean
+.PHONY: help demo test test-node test-quick fuzz check bench bench-cluster sbom docs parts packages container cluster lock clean
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -42,6 +42,9 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 
 bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 12 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
+
+sbom: $(VENV)/dev.stamp ## tell what the image holds besides its base, as CycloneDX: dist/moorage.cdx.json
+	$(BIN)/python -m tests.parts.sbom dist/moorage.cdx.json
 
 docs: $(VENV)/dev.stamp ## write what is made from other files: reference pages, deploy/install.yaml
 	$(BIN)/python -m webhook.reference_pages || true

@@ -1,9 +1,14 @@
 """The Dockerfile, as its linter sees it. What it builds is tested on the node."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
+
+from tests.parts.sbom import main
+from tests.support.packages import IMAGE, pinned
+from webhook import __version__
 
 TOP: Final = Path(__file__).parents[2]
 
@@ -27,3 +32,19 @@ def test_what_moorage_never_runs_is_taken_out_of_a_root_and_nothing_else(tmp_pat
     subprocess.run([sys.executable, TOP / "deploy/bare.py", tmp_path], check=True)
     assert sorted(str(one.relative_to(tmp_path)) for one in tmp_path.rglob("*") if one.is_file()) == sorted(stays)
     assert not (tmp_path / "bin/bash").is_symlink()
+
+
+def test_the_bill_of_materials_names_what_the_image_holds_with_versions_and_hashes(tmp_path: Path) -> None:
+    main(tmp_path / "dist/bom.json")
+    bom = json.loads((tmp_path / "dist/bom.json").read_text())
+    assert bom["bomFormat"] == "CycloneDX"
+    # Nothing that differs from one run to the next.
+    assert "serialNumber" not in bom
+    assert "timestamp" not in bom["metadata"]
+    assert (bom["metadata"]["component"]["name"], bom["metadata"]["component"]["version"]) == ("moorage", __version__)
+    told = {one["name"]: one["version"] for one in bom["components"]}
+    assert told == pinned("clouds.txt", IMAGE)
+    assert {"aiohttp", "botocore", "cryptography"} <= told.keys()
+    assert {"hatchling", "pytest", "pip"} & told.keys() == set()
+    assert {one["purl"] for one in bom["components"]} == {f"pkg:pypi/{name}@{told[name]}" for name in told}
+    assert all(one["externalReferences"][0]["hashes"] for one in bom["components"])

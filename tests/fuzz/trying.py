@@ -22,7 +22,9 @@ DOUBLED: Final = 2.5
 """How often the cost may be what it was, where the input is twice as long."""
 _ROUND: Final = 100
 _MUTANTS: Final = 50
-_LENGTHS: Final = (1024, 2048, 4096)
+_LENGTH: Final = 1024
+_FEWEST: Final = 6
+"""Of a long part: what is there once is often read in another way than what is there twice."""
 _STEPS: Final = 20_000
 _MEMORY: Final = 64 * 1024
 """What costs less than this is no danger, however it grows."""
@@ -54,9 +56,8 @@ def tried(target: Target, data: bytes) -> bool:
     return True
 
 
-def repeated(head: bytes, part: bytes, tail: bytes, length: int) -> bytes:
-    """An input of about this length; `#` in the part stands for its number, so that no two are equal."""
-    times = max(1, length // max(1, len(part)))
+def repeated(head: bytes, part: bytes, tail: bytes, times: int) -> bytes:
+    """An input with a part so many times; `#` in it stands for its number, so that no two are equal."""
     return head + b"".join(part.replace(b"#", b"%d" % number) for number in range(times)) + tail
 
 
@@ -66,8 +67,8 @@ def grows_evenly(target: Target, head: bytes, part: bytes, tail: bytes) -> None:
     Raises:
         TooMuch: the cost grows faster than the input.
     """
-    inputs = [repeated(head, part, tail, length) for length in _LENGTHS]
-    costs = [_cost(target, data) for data in inputs]
+    times = max(_FEWEST, _LENGTH // max(1, len(part)))
+    costs = [_cost(target, repeated(head, part, tail, times * more)) for more in (1, 2, 4)]
     cut = f"{target.name}: {head!r} + {part!r} again and again + {tail!r}"
     one, two, four = (each.steps for each in costs)
     # What does not depend on the length is taken out.
@@ -129,7 +130,7 @@ def _known_ways(outcome: Outcome, target: Target, end: float, chance: Random) ->
         if monotonic() > end or outcome.failed is not None:
             return
         outcome.count += 1
-        longest = repeated(*cut, max(0, target.most - len(cut[0]) - len(cut[2])))
+        longest = repeated(*cut, max(0, target.most - len(cut[0]) - len(cut[2])) // max(1, len(cut[1])))
         try:
             _grows_evenly(target, cut)
             tried(target, longest)

@@ -1,12 +1,10 @@
 """What the built image holds, and what it does not."""
 
 import json
-from importlib.metadata import distribution, requires
 from typing import Final
 
-from packaging.requirements import Requirement
-
 from tests.parts.container import blob, files, layer_sizes, layout, manifest
+from tests.support.packages import IMAGE, needed
 
 UNWANTED: Final = {
     *("sh", "ash", "bash", "dash", "rbash", "busybox", "perl", "apt", "apt-get", "dpkg", "apk", "pip", "pip3"),
@@ -21,28 +19,8 @@ def test_the_image_is_small_and_holds_what_runs_and_nothing_that_only_builds() -
     assert (config["User"], config["Entrypoint"]) == ("65532:65532", ["moorage"])
     names = {one.split("/")[-2] for one in files(layout()) if one.endswith(".dist-info/METADATA")}
     held = {name.partition("-")[0].replace("_", "-").lower() for name in names}
-    # With all clouds; `moorage[clouds]` would only name the others.
-    assert held - needed("moorage[ecr,acr,gar]") == set()
+    assert held - needed(IMAGE) == set()
     assert {"botocore", "azure-identity", "google-auth"} <= held
-
-
-def needed(name: str) -> set[str]:
-    """A distribution and all that it needs to run, as they are installed here."""
-    found: set[str] = set()
-    asked = [Requirement(name)]
-    while asked:
-        one = asked.pop()
-        key = one.name.replace("_", "-").lower()
-        extras = one.extras or {""}
-        if key in found:
-            continue
-        found.add(key)
-        distribution(key)
-        for text in requires(key) or ():
-            more = Requirement(text)
-            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
-                asked.append(more)
-    return found
 
 
 def test_the_image_has_no_shell_installer_or_compiler_and_still_its_python() -> None:
