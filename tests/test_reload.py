@@ -15,6 +15,7 @@ import trustme
 
 from tests.core.test_admission import review as admission_review
 from tests.core.world import pod
+from tests.support.canary import marked
 from tests.support.faults import sent_as, with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry
 from tests.support.serving import Connection, post, trusting
@@ -318,7 +319,7 @@ async def logged_in(folder: Path) -> AsyncIterator[tuple[Running, FakeRegistry, 
     async with fake_registry() as fake:
         fake.push()
         fake.login = "basic"
-        (folder / "docker.json").write_text(docker_config(fake.host, "password-of-reader"))
+        (folder / "docker.json").write_text(docker_config(fake.host, marked("password-of-reader")))
         async with running(folder, host=fake.host) as server:
             image = f"{fake.host}/{PATH}:stable"
             assert (await server.ask(image))["allowed"]
@@ -333,9 +334,9 @@ async def fetched_anew(server: Running, fake: FakeRegistry, tag: str) -> bool:
 
 async def test_a_login_that_changes_is_used_from_then_on(tmp_path: Path) -> None:
     async with logged_in(tmp_path) as (server, fake, _):
-        fake.users["reader"] = "password-of-tomorrow"
+        fake.users["reader"] = marked("password-of-tomorrow")
         assert not await fetched_anew(server, fake, "a")
-        (tmp_path / "docker.json").write_text(docker_config(fake.host, "password-of-tomorrow"))
+        (tmp_path / "docker.json").write_text(docker_config(fake.host, marked("password-of-tomorrow")))
         assert await server.service.reload()
         assert await fetched_anew(server, fake, "b")
 
@@ -362,8 +363,8 @@ async def test_a_server_without_a_cluster_says_that_it_has_no_pull_secrets(tmp_p
 
 async def test_a_mistake_elsewhere_does_not_keep_an_old_login(tmp_path: Path) -> None:
     async with logged_in(tmp_path) as (server, fake, _):
-        fake.users["reader"] = "password-of-tomorrow"
-        (tmp_path / "docker.json").write_text(docker_config(fake.host, "password-of-tomorrow"))
+        fake.users["reader"] = marked("password-of-tomorrow")
+        (tmp_path / "docker.json").write_text(docker_config(fake.host, marked("password-of-tomorrow")))
         (tmp_path / "moorage.yaml").write_text("rules: [\n")
         assert not await server.service.reload()
         assert await fetched_anew(server, fake, "a")

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.canary import marked
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
 from webhook.credentials.docker_config import NoDockerConfig, UserLogins, find
 from webhook.credentials.helpers import HelperFailed, Helpers
 
-CANARY = "hunter2-canary"
+CANARY = marked("hunter2-canary")
 ANYONE = Audience("default")
 APP = Reference.parse("registry.example.com/team/app:1")
 
