@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.core.world import PRIVATE, D, decisions, known, pod
-from tests.support.canary import marked
+from tests.support.canary import has_any, marked
 from webhook.core.admission import Review
 from webhook.core.ask import Failed
 from webhook.core.decision import Decision
@@ -199,6 +199,29 @@ def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() 
     assert "test_telemetry.py" in line["traceback"][-1]
     assert "hunter2" not in watched.stream.getvalue()
     assert watched.samples()["moorage_internal_errors_total",] == 1
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_fault_shows_neither_what_its_frames_hold_nor_what_it_came_from(form: str) -> None:
+    watched = Watched(form=form)
+
+    def inner(password: str) -> None:
+        held = {"Authorization": f"Basic {password}"}
+        try:
+            int(held["Authorization"])
+        except ValueError as cause:
+            raise RuntimeError(held) from cause
+
+    try:
+        inner(marked("password"))
+    except RuntimeError as error:
+        error.add_note(marked("note"))
+        watched.telemetry.bug("id-7", "0b4a", error)
+    watched.telemetry.log.flush()
+    told = watched.stream.getvalue()
+    assert "RuntimeError" in told
+    assert " inner" in told
+    assert not has_any(told)
 
 
 def test_what_is_worse_than_information_is_on_the_stream_at_once() -> None:

@@ -61,6 +61,9 @@ class _Page(msgspec.Struct):
     items: list[msgspec.Raw] = []
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
 
+    def __repr__(self) -> str:
+        return f"_Page({len(self.items)} items)"
+
 
 class _Status(msgspec.Struct):
     message: str = ""

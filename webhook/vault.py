@@ -33,6 +33,9 @@ class _Object(msgspec.Struct):
     data: dict[str, str] | None = None
     type: str = "Opaque"
 
+    def __repr__(self) -> str:
+        return f"_Object({self.type})"
+
 
 _decoder: Final = msgspec.json.Decoder(_Object)
 

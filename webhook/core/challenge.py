@@ -60,6 +60,9 @@ class Response(msgspec.Struct, frozen=True):
         values = set(self.headers.get(name, ()))
         return values.pop() if len(values) == 1 else None
 
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
+
 
 class Trouble(msgspec.Struct, frozen=True):
     """A request that gave no usable answer. `detail` is a short text of ours, never the upstream's."""
@@ -200,6 +203,9 @@ class _TokenAnswer(msgspec.Struct):
     access_token: str | None = None
     expires_in: object = None
 
+    def __repr__(self) -> str:
+        return "_TokenAnswer(***)"
+
 
 def read_token(body: bytes) -> Token | Trouble:
     """A token answer; the text must be what fits into a header."""
@@ -215,6 +221,9 @@ def read_token(body: bytes) -> Token | Trouble:
 
 class _ExchangeAnswer(msgspec.Struct):
     refresh_token: str = ""
+
+    def __repr__(self) -> str:
+        return "_ExchangeAnswer(***)"
 
 
 def read_refresh_token(body: bytes) -> Secret | Trouble:

@@ -36,6 +36,9 @@ class _Answer(msgspec.Struct, rename="pascal"):
     username: str = ""
     secret: str = ""
 
+    def __repr__(self) -> str:
+        return "_Answer(***)"
+
 
 class Helpers:
     """Runs credential helpers with the environment that the command line was started in."""
