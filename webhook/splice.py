@@ -129,10 +129,13 @@ def _value_start(text: str, node: ScalarNode) -> int:
     if start == end or text[start] not in "&!":
         return start
     # The mark of a node includes its anchor and its tag, that of its token does not.
-    for token in yaml.scan(text[start:end], _LOADER):
-        if isinstance(token, yaml.ScalarToken):
-            return start + _index(token.start_mark)
-    return end
+    own = past_surrogates(_scalar_start, text[start:end])
+    return start + own if own is not None else end
+
+
+def _scalar_start(text: str) -> int | None:
+    found = (token for token in yaml.scan(text, _LOADER) if isinstance(token, yaml.ScalarToken))
+    return next((_index(token.start_mark) for token in found), None)
 
 
 def _written(new: str, style: str) -> str:

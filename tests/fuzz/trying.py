@@ -22,7 +22,7 @@ DOUBLED: Final = 2.5
 """How often the cost may be what it was, where the input is twice as long."""
 _ROUND: Final = 100
 _MUTANTS: Final = 50
-_LENGTH: Final = 1024
+_LENGTH: Final = 512
 _FEWEST: Final = 6
 """Of a long part: what is there once is often read in another way than what is there twice."""
 _STEPS: Final = 20_000

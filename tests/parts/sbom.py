@@ -15,14 +15,14 @@ LOCK: Final = "clouds.txt"
 _OPTIONS: Final = ("--pyproject", TOP / "pyproject.toml", "--output-reproducible", "--short-PURLs", "--of", "JSON")
 
 
-def main(place: Path) -> None:
-    """Write it to a file, whose folder is made."""
+def main(place: Path, *options: str) -> None:
+    """Write it to a file, whose folder is made. `options` are the tool's own."""
     known = lines(LOCK)
     held = "".join(f"{known[name]}\n" for name in sorted(pinned(LOCK, IMAGE)))
     tool = Path(sys.executable).with_name("cyclonedx-py")
     # What it says besides is that packages of a lock do not name what they need.
     done = subprocess.run(
-        (tool, "requirements", *_OPTIONS, "-"), input=held, capture_output=True, text=True, check=False
+        (tool, "requirements", *_OPTIONS, *options, "-"), input=held, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         sys.exit(done.stderr)
