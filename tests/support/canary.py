@@ -29,7 +29,7 @@ def _hidden(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-NEEDLES: Final = (MARKER, *_hidden(MARKER))
+NEEDLES: Final = (MARKER, *_hidden(MARKER), "PRIVATE" + " KEY-----")
 
 
 def has_any(text: str) -> bool:
