@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
         failures += 1
         print(f"{told}, and one failed, now {keep(target, outcome.failed)}: {outcome.failed[:200]!r}", flush=True)
         if outcome.error is not None:
-            traceback.print_exception(outcome.error, limit=-12)
+            traceback.print_exception(outcome.error, limit=-12, chain=False)
     return 1 if failures else 0
 
 

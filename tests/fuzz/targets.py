@@ -396,7 +396,7 @@ TARGETS: Final = (
             b"1e9h",
             b"localhost:30081",
         ),
-        _MIB,
+        _MIB // 2,
     ),
     Target("splice", _splice, (BadDocument,), (*_YAML, *_YAML_MORE, b"image: ", _IMAGE, b"a", b"1"), _MIB),
     Target(

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-ENDLESS: Final = 10.0
-"""Seconds of the processor for one input: of those that fit through the doors none takes a tenth of it. What is
+ENDLESS: Final = 30.0
+"""Seconds of the processor for one input: of those that fit through the doors the slowest takes a third of it. What is
 quadratic inside a library's C code, where no step of Python is counted, does not end within it."""
 
 
