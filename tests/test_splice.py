@@ -34,6 +34,7 @@ STYLES = {
     "block with a comment": ("image: >- # why\n  a/b:1\nx: 1\n", f"image: {NEW} # why\nx: 1\n"),
     "block at the end": ("image: |-\n  a/b:1", f"image: {NEW}"),
     "block below its key": ("image:\n>-\n a/b:1\nx: 1\n", f"image:\n {NEW}\nx: 1\n"),
+    "block below its tag": ("image: !!str\n|-\n a/b:1\nx: 1\n", f"image: !!str\n {NEW}\nx: 1\n"),
     "tag and half of a character": ('image: !!str "\\ud80b"\n', f'image: !!str "{NEW}"\n'),
     "plain over two lines": ("image: a/b\n  c\nx: 1\n", f"image: {NEW}\nx: 1\n"),
     "on the marker's line": ("--- {image: a/b:1}\n", f"--- {{image: {NEW}}}\n"),

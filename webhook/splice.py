@@ -119,7 +119,8 @@ def _replacement(text: str, node: ScalarNode, new: str) -> Change:
         comment = (header["comment"] if header is not None else None) or ""
         whole = _written(new, "") + comment + old[len(old.rstrip("\r\n")) :]
         # At the start of a line it may stand as far to the left as its key, where no other text may.
-        lead = " " if not text[node.start_mark.index - node.start_mark.column : start].strip() else ""
+        before = text[node.start_mark.index - node.start_mark.column : start]
+        lead = "" if before.rstrip(" \t")[-1:].strip() else " "
         return Change(start, end, lead + whole)
     return Change(start, end, _written(new, node.style or ""))
 
