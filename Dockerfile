@@ -18,6 +18,9 @@ RUN /opt/moorage/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM ${BASE}
 COPY --from=build /opt/moorage /opt/moorage
+# As root, which some bases are not. In this form it needs no shell, which is the first thing to go.
+USER 0:0
+RUN --mount=type=bind,source=deploy/bare.py,target=/tmp/bare.py ["python3", "/tmp/bare.py"]
 ENV PATH=/opt/moorage/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 EXPOSE 8443 8080

@@ -5,7 +5,7 @@ VENV ?= .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-node test-quick check bench bench-cluster docs parts packages container cluster lock clean
+.PHONY: help demo test test-node test-quick fuzz check bench bench-cluster sbom docs parts packages container cluster lock clean
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -16,6 +16,7 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster"
 	$(BIN)/python -m pytest -m "parts or cluster"
+	$(MAKE) fuzz FUZZ_SECONDS=60
 	$(MAKE) test-node
 
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
@@ -23,6 +24,10 @@ test-node: parts container ## tests on a real node; left out loudly where it can
 
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster, with fewer examples a property
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster" --hypothesis-profile quick
+
+FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/dev.stamp ## try inputs that strangers write, FUZZ_SECONDS=600; what fails is kept in tests/fuzz/corpus
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .
@@ -37,6 +42,9 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 
 bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 13 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
+
+sbom: $(VENV)/dev.stamp ## tell what the image holds besides its base, as CycloneDX: dist/moorage.cdx.json
+	$(BIN)/python -m tests.parts.sbom dist/moorage.cdx.json
 
 docs: $(VENV)/dev.stamp ## write what is made from other files: reference pages, deploy/install.yaml
 	$(BIN)/python -m webhook.reference_pages || true

@@ -14,6 +14,9 @@ import uvloop
 from hypothesis import settings
 
 from tests.cluster.real import DIRECTORY
+from tests.support.searching import pytest_runtest_makereport, pytest_sessionstart
+
+__all__ = ["pytest_runtest_makereport", "pytest_sessionstart"]
 
 _NODE: Final = Path(__file__).parent / "cluster" / "node"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.doors import Clock
+from tests.support.canary import marked
 from webhook.access import REREAD, NoCluster, of_kubeconfig, of_pod
 
 INSIDE = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -13,7 +14,7 @@ INSIDE = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "44
 
 @pytest.fixture
 def account(tmp_path: Path) -> Path:
-    (tmp_path / "token").write_text("canary-of-the-token\n")
+    (tmp_path / "token").write_text(marked("canary-of-the-token") + "\n")
     (tmp_path / "ca.crt").write_text("PEM")
     return tmp_path
 
@@ -29,7 +30,7 @@ def test_within_a_pod(account: Path, environ: dict[str, str], host: str) -> None
     access = of_pod(environ, account)
     assert access.host == host
     assert access.ca == str(account / "ca.crt")
-    assert access.headers() == {"Authorization": "Bearer canary-of-the-token"}
+    assert access.headers() == {"Authorization": f"Bearer {marked('canary-of-the-token')}"}
     assert "canary" not in repr(access)
 
 
@@ -37,7 +38,7 @@ def test_a_token_that_the_kubelet_replaces_is_read_again(account: Path) -> None:
     clock = Clock()
     access = of_pod(INSIDE, account, now=clock)
     (account / "token").write_text("new")
-    assert access.headers() == {"Authorization": "Bearer canary-of-the-token"}
+    assert access.headers() == {"Authorization": f"Bearer {marked('canary-of-the-token')}"}
     clock.forward(REREAD)
     assert access.headers() == {"Authorization": "Bearer new"}
 
@@ -49,7 +50,7 @@ def test_a_token_that_cannot_be_read_for_a_moment_is_used_on(account: Path, brea
     assert callable(break_it)
     break_it(account / "token")
     clock.forward(REREAD)
-    assert access.headers() == {"Authorization": "Bearer canary-of-the-token"}
+    assert access.headers() == {"Authorization": f"Bearer {marked('canary-of-the-token')}"}
 
 
 @pytest.mark.parametrize("missing", ["token", "ca.crt"])
@@ -83,9 +84,9 @@ def config(tmp_path: Path, **user: str) -> Path:
 
 
 def test_by_a_kubeconfig(account: Path) -> None:
-    access = of_kubeconfig(config(account, token="canary-of-the-token"))
+    access = of_kubeconfig(config(account, token=marked("canary-of-the-token")))
     assert (access.host, access.ca, access.name) == ("https://127.0.0.1:6443", str(account / "ca.crt"), "kubernetes")
-    assert access.headers() == {"authorization": "Bearer canary-of-the-token"}
+    assert access.headers() == {"authorization": f"Bearer {marked('canary-of-the-token')}"}
     assert "canary" not in repr(access)
 
 

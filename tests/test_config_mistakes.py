@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.canary import marked
 from tests.support.examples import many
 from webhook.config import BadConfiguration, load
 
@@ -93,7 +94,7 @@ MISTAKES = {
     "nothing where images are wanted": (HEAD + "rules: [{name: a, images: §null}]\n", "rules[0].images: a list is wanted"),
     "realm with a scheme": (HEAD + RULE + "registries: {r.io: {realms: [§'https://auth.io/token']}}\n", 'registries["r.io"].realms[0]: this is no host; write it without scheme and path, as auth.example.com (did you mean "auth.io"?)'),
     "proxy": (HEAD + RULE + "registries: {r.io: {proxy: §'proxy:3128'}}\n", 'registries["r.io"].proxy: this is no URL of a proxy; write it as http://proxy.example.com:3128'),
-    "login of a proxy": (HEAD + RULE + "resolving: {proxy: §'http://me:hunter2@proxy:3128'}\n", "resolving.proxy: a login does not belong in this file; let the proxy know the webhook by its address"),
+    "login of a proxy": (HEAD + RULE + "resolving: {proxy: §'http://me:hunter2@proxy:3128'}\n".replace("hunter2", marked("hunter2")), "resolving.proxy: a login does not belong in this file; let the proxy know the webhook by its address"),
     "requests in flight": (HEAD + RULE + "registries: {r.io: {maxInFlight: §0}}\n", 'registries["r.io"].maxInFlight: at least 1 is wanted'),
     "truth": (HEAD + RULE + "registries: {r.io: {plainHTTP: §maybe}}\n", 'registries["r.io"].plainHTTP: true or false is wanted'),
     "kind of credential": (HEAD + RULE + "registries: {r.io: {credentials: [§pods]}}\n", 'registries["r.io"].credentials[0]: pod, file, ecr, acr, gar or anonymous is wanted (did you mean "pod"?)'),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import FakeApi
+from tests.support.canary import marked
 from tests.support.until import STALL
 from webhook.config import Loaded
 from webhook.diagnosis.finding import Check, Finding, Level
@@ -74,7 +75,7 @@ async def test_whatever_it_answers_there_are_lines_and_no_fault(trouble: Answer)
 
 async def test_a_check_that_breaks_is_a_line_and_the_others_go_on() -> None:
     async def broken(loaded: Loaded) -> Sequence[Greeting]:
-        raise RuntimeError("canary-of-a-secret")
+        raise RuntimeError(marked("canary-of-a-secret"))
 
     api = FakeApi()
     configured(api)

@@ -16,6 +16,7 @@ import pytest
 import trustme
 
 from tests.doors import soon
+from tests.support.canary import marked
 from webhook.access import Access
 from webhook.kube import MERGE_PATCH, METADATA, Answer, Kube, ListBroke, named, said
 
@@ -59,7 +60,7 @@ class Server:
     def door(self, **change: Any) -> Kube:
         host = f"https://127.0.0.1:{self.running.server_port}"
         settings = {"ca": str(self.folder / "ca.crt"), **change}
-        return Kube(Access(host, lambda: {"Authorization": "Bearer canary-of-the-token"}, **settings))
+        return Kube(Access(host, lambda: {"Authorization": f"Bearer {marked('canary-of-the-token')}"}, **settings))
 
     @property
     def asked(self) -> list[tuple[str, str, dict[str, str], bytes]]:
@@ -95,7 +96,7 @@ async def test_a_read_is_one_request_as_the_account(server: Server) -> None:
     assert answer == Answer(200, b'{"kind":"Pod"}')
     ((method, target, headers, body),) = server.asked
     assert (method, target) == ("GET", "/api/v1/namespaces/a%20b/pods?labelSelector=app%3Dx%2Ctier%3Dy")
-    assert (headers["Authorization"], headers["Accept"]) == ("Bearer canary-of-the-token", METADATA)
+    assert (headers["Authorization"], headers["Accept"]) == (f"Bearer {marked('canary-of-the-token')}", METADATA)
     assert body == b""
 
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 import webhook.outbound as outbound_module
 from tests.doors import soon
 from tests.support import wire
+from tests.support.canary import marked
 from tests.support.door import LIMIT, LOGIN, NOON, Names, door, manifest, plain
 from tests.support.faults import bombed, sent_as, together, with_body, with_header, with_status
 from tests.support.registry import CANARY, FakeRegistry, fake_registry
@@ -24,6 +25,7 @@ from webhook.core.reason import Reason
 from webhook.core.secret import Secret
 from webhook.outbound import WARNINGS, Outbound
 
+HUNTER: Final = marked("hunter2")
 SOCKET_BUFFERS: Final = 8 * 1024 * 1024
 """What the kernel takes from one who sends before anybody reads."""
 
@@ -252,11 +254,15 @@ async def test_a_registry_that_varies_its_warnings_fills_neither_memory_nor_the_
     assert told == [str(number) for number in range(WARNINGS)]
 
 
-@pytest.mark.parametrize("authorization", [f"Basic {b64encode(b'user:hunter2').decode()}", "Bearer hunter2"])
+@pytest.mark.parametrize(
+    "authorization",
+    [f"Basic {b64encode(f'user:{HUNTER}'.encode()).decode()}", f"Bearer {HUNTER}"],
+    ids=["basic", "bearer"],
+)
 async def test_a_warning_that_repeats_our_login_is_told_to_nobody(authorization: str) -> None:
     told: list[str] = []
     async with fake_registry() as fake:
-        said = ("you sent hunter2", f"you sent {authorization}", "you sent something")
+        said = (f"you sent {HUNTER}", f"you sent {authorization}", "you sent something")
         fake.faults["manifest"] = with_header("Warning", *(f'299 - "{text}"' for text in said))
         request = replace(manifest(fake.host), authorization=Secret(authorization))
         async with door(plain(fake), warn=lambda _, text: told.append(text)) as outbound:

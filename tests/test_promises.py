@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.packages import COMMAND, IMAGE, lines, needed, pinned
 from webhook import __version__
 from webhook.cli.exits import Exit
 from webhook.core.reason import MEANING, Reason
@@ -105,6 +106,29 @@ def test_a_lock_names_versions_and_hashes_and_no_place(lock: Path) -> None:
         )
 
 
+def test_the_page_names_each_package_that_runs_and_no_other() -> None:
+    section = (TOP / "docs" / "security.md").read_text().partition("\n## What runs in it\n")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`([\w-]+)`", row.split("|")[1]) for row in section.splitlines() if row.startswith("| `")]
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    clouds = [one for name in ("ecr", "acr", "gar") for one in project["optional-dependencies"][name]]
+    direct = {re.split(r"[\[<>=]", one)[0] for one in (*project["dependencies"], *clouds)}
+    # `requests` comes with the client of Kubernetes in any case.
+    assert {row[0] for row in rows} == direct - {"requests"}
+    named = [name for row in rows for name in row]
+    assert sorted(named) == sorted(pinned("clouds.txt", IMAGE))
+    command = {name for row in rows if row[0] not in {"botocore", "azure-identity", "google-auth"} for name in row}
+    assert command == pinned("run.txt", COMMAND).keys()
+
+
+def test_what_a_lock_holds_besides_what_runs_only_builds() -> None:
+    builds = {"editables", "hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"}
+    # And `colorama`, which is for Windows alone.
+    assert lines("run.txt").keys() - needed(COMMAND) == builds | {"colorama"}
+    assert lines("clouds.txt").keys() - needed(IMAGE) == builds | {"colorama"}
+    uninstalled = re.findall(r"pip uninstall --yes (.+?) \\", (TOP / "Dockerfile").read_text())
+    assert builds <= set(" ".join(uninstalled).split())
+
+
 def test_no_private_key_is_kept_here() -> None:
     begin = b"PRIVATE " + b"KEY-----"
     assert [str(file) for file in tracked() if begin in file.read_bytes()] == []
@@ -133,8 +157,10 @@ def test_a_make_word_of_each_kind_is_explained() -> None:
         "test",
         "test-node",
         "test-quick",
+        "fuzz",
         "check",
         "bench",
+        "sbom",
         "docs",
         "parts",
         "packages",

@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.canary import marked
 from tests.support.door import Names
 from tests.support.faults import redirected, with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry, trap_socket
@@ -190,7 +191,7 @@ async def test_an_environment_full_of_proxies_and_logins_changes_nothing(
             for name in ("http_proxy", "https_proxy", "all_proxy"):
                 monkeypatch.setenv(name, f"http://{trap.host}")
                 monkeypatch.setenv(name.upper(), f"http://{trap.host}")
-            (tmp_path / ".netrc").write_text("default login somebody password hunter2\n")
+            (tmp_path / ".netrc").write_text(f"default login somebody password {marked('hunter2')}\n")
             monkeypatch.setenv("HOME", str(tmp_path))
             monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
             place = Place(tmp_path, fake, trap.host)

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tests.doors import soon
 from tests.support import wire
 from tests.support.asking import READER, ROBOT, SECRETS, WRITER, WRONG, asking, known_as
+from tests.support.canary import marked
 from tests.support.door import encrypted, plain, server_context
 from tests.support.faults import bombed, first, redirected, sent_as, with_body, with_status
 from tests.support.registry import CANARY, PATH, FakeRegistry, Fault, fake_registry, trap_socket
@@ -109,11 +110,11 @@ async def test_a_token_is_for_one_credential_and_one_path() -> None:
         assert given == [
             f"Bearer {token}"
             for token in (
-                "token-1-of-reader",
-                "token-2-of-writer",
-                "token-3-of-reader",
-                "token-1-of-reader",
-                "token-2-of-writer",
+                marked("token-1-of-reader"),
+                marked("token-2-of-writer"),
+                marked("token-3-of-reader"),
+                marked("token-1-of-reader"),
+                marked("token-2-of-writer"),
             )
         ]
         assert [one.query["scope"] for one in fake.of("token")] == [
@@ -130,7 +131,7 @@ async def test_a_token_that_is_refused_for_ever_is_asked_for_once_more_and_no_fu
         assert asked.said() == ["HEAD", "GET token", "HEAD"]
 
 
-WRONG_TOO: Final = Credential("pod", "writer", Secret("canary-of-the-password"))
+WRONG_TOO: Final = Credential("pod", "writer", Secret(marked("canary-of-the-password")))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ async def test_all_that_match_are_tried_in_the_kubelets_order() -> None:
     async with fake_registry() as fake, asking(wants(fake, "basic")) as asked:
         places = {"": "c", "/team": "a", "/team/app": "b", "/other": "d"}
         auths = {f"{fake.host}{path}": {"username": user, "password": "wrong"} for path, user in places.items()}
-        auths[fake.host] = {"username": "reader", "password": "password-of-reader"}
+        auths[fake.host] = {"username": "reader", "password": marked("password-of-reader")}
         found = await asked.digest(*Keyring.from_docker_config({"auths": auths}).lookup(f"{fake.host}/{PATH}"))
         assert isinstance(found, Known)
         sent = [(one.header("Authorization") or "").removeprefix("Basic ") for one in fake.asked]
@@ -198,7 +199,7 @@ async def test_whoever_found_nothing_is_followed_by_nobody() -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
 async def test_an_identity_token_serves_as_a_password_where_there_is_no_post(status: int) -> None:
     async with fake_registry() as fake, asking(wants(fake)) as asked:
-        fake.users["robot"] = "identity-of-robot"
+        fake.users["robot"] = marked("identity-of-robot")
         fake.faults["token POST"] = with_status(status)
         found = await asked.digest(Credential("file", "robot", identity_token=ROBOT.identity_token))
         assert isinstance(found, Known)

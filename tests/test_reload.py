@@ -15,6 +15,7 @@ import trustme
 
 from tests.core.test_admission import review as admission_review
 from tests.core.world import pod
+from tests.support.canary import MARKER, marked
 from tests.support.faults import sent_as, with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry
 from tests.support.serving import Connection, post, trusting
@@ -306,7 +307,7 @@ async def logged_in(folder: Path) -> AsyncIterator[tuple[Running, FakeRegistry, 
     async with fake_registry() as fake:
         fake.push()
         fake.login = "basic"
-        (folder / "docker.json").write_text(docker_config(fake.host, "password-of-reader"))
+        (folder / "docker.json").write_text(docker_config(fake.host, marked("password-of-reader")))
         async with running(folder, host=fake.host) as server:
             image = f"{fake.host}/{PATH}:stable"
             assert (await server.ask(image))["allowed"]
@@ -321,9 +322,9 @@ async def fetched_anew(server: Running, fake: FakeRegistry, tag: str) -> bool:
 
 async def test_a_login_that_changes_is_used_from_then_on(tmp_path: Path) -> None:
     async with logged_in(tmp_path) as (server, fake, _):
-        fake.users["reader"] = "password-of-tomorrow"
+        fake.users["reader"] = marked("password-of-tomorrow")
         assert not await fetched_anew(server, fake, "a")
-        (tmp_path / "docker.json").write_text(docker_config(fake.host, "password-of-tomorrow"))
+        (tmp_path / "docker.json").write_text(docker_config(fake.host, marked("password-of-tomorrow")))
         assert await server.service.reload()
         assert await fetched_anew(server, fake, "b")
 
@@ -350,8 +351,8 @@ async def test_a_server_without_a_cluster_says_that_it_has_no_pull_secrets(tmp_p
 
 async def test_a_mistake_elsewhere_does_not_keep_an_old_login(tmp_path: Path) -> None:
     async with logged_in(tmp_path) as (server, fake, _):
-        fake.users["reader"] = "password-of-tomorrow"
-        (tmp_path / "docker.json").write_text(docker_config(fake.host, "password-of-tomorrow"))
+        fake.users["reader"] = marked("password-of-tomorrow")
+        (tmp_path / "docker.json").write_text(docker_config(fake.host, marked("password-of-tomorrow")))
         (tmp_path / "moorage.yaml").write_text("rules: [\n")
         assert not await server.service.reload()
         assert await fetched_anew(server, fake, "a")
@@ -583,15 +584,18 @@ async def test_a_certificate_of_our_own_is_renewed_before_it_ends_by_the_same_au
         assert server.metric("moorage_certificate_expiry_timestamp_seconds") > utc_now().timestamp() + 50 * 86_400
 
 
+KEY = marked("a-key-that-seals")
+
+
 async def test_keys_of_seals_are_read_again_and_a_broken_file_leaves_the_old_ones(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
-    keys.write_text("k" * 32 + "\n")
+    keys.write_text(f"{KEY}\n")
     async with fake_registry() as fake:
         fake.push()
         (tmp_path / "docker.json").write_text("{}")
         async with running(tmp_path, host=fake.host, seal_key_file=keys) as server:
             engine = server.service._desk.engine  # type: ignore[union-attr]
-            for text, is_good in (("short", False), ("z" * 32 + "\n" + "k" * 32 + "\n", True)):
+            for text, is_good in (("short", False), (f"other-{KEY}\n{KEY}\n", True)):
                 keys.write_text(text)
                 assert await server.service.reload() is is_good
                 assert (server.service._desk.engine is engine) is not is_good  # type: ignore[union-attr]
@@ -599,7 +603,7 @@ async def test_keys_of_seals_are_read_again_and_a_broken_file_leaves_the_old_one
 
 async def test_path_secrets_are_read_again_and_a_broken_file_leaves_the_old_ones(tmp_path: Path) -> None:
     file = tmp_path / "path"
-    one, two = "a" * 16, "b" * 16
+    one, two = f"{MARKER}a", f"{MARKER}b"
     file.write_text(one)
 
     async def statuses() -> list[int]:
@@ -626,12 +630,12 @@ async def test_path_secrets_are_read_again_and_a_broken_file_leaves_the_old_ones
 
 async def test_path_secrets_that_change_are_taken_in_without_being_told_to(tmp_path: Path) -> None:
     file = tmp_path / "path"
-    file.write_text("a" * 16)
+    file.write_text(f"{MARKER}a")
     async with running(tmp_path, path_secret_file=file) as server:
         desk = server.service._desk
         assert desk is not None
-        file.write_text("b" * 16)
-        while desk.path != f"/mutate/{'b' * 16}":  # noqa: ASYNC110 - the path is the event
+        file.write_text(f"{MARKER}b")
+        while desk.path != f"/mutate/{MARKER}b":  # noqa: ASYNC110 - the path is the event
             await asyncio.sleep(0)
 
 

@@ -24,6 +24,7 @@ STYLES = {
     "crlf": ("image: a/b:1\r\nx: 1\r\n", f"image: {NEW}\r\nx: 1\r\n"),
     "crlf before it": ("x: 1\r\ny: 2\r\nimage: a/b:1\r\n", f"x: 1\r\ny: 2\r\nimage: {NEW}\r\n"),
     "no newline at the end": ("image: a/b:1", f"image: {NEW}"),
+    "two boms": ("\ufeff\ufeffimage: a/b:1\n", f"\ufeff\ufeffimage: {NEW}\n"),
     "bom": ("\ufeffimage: a/b:1\n", f"\ufeffimage: {NEW}\n"),
     "beyond the BMP before it": ('x: "😀"\nimage: a/b:1\n', f'x: "😀"\nimage: {NEW}\n'),
     "anchor": ("image: &i a/b:1\nx: 1", f"image: &i {NEW}\nx: 1"),
@@ -33,6 +34,9 @@ STYLES = {
     "folded block": ("image: >-\n  a/b:1\n\nx: 1\n", f"image: {NEW}\n\nx: 1\n"),
     "block with a comment": ("image: >- # why\n  a/b:1\nx: 1\n", f"image: {NEW} # why\nx: 1\n"),
     "block at the end": ("image: |-\n  a/b:1", f"image: {NEW}"),
+    "block below its key": ("image:\n>-\n a/b:1\nx: 1\n", f"image:\n {NEW}\nx: 1\n"),
+    "block below its tag": ("image: !!str\n|-\n a/b:1\nx: 1\n", f"image: !!str\n {NEW}\nx: 1\n"),
+    "tag and half of a character": ('image: !!str "\\ud80b"\n', f'image: !!str "{NEW}"\n'),
     "plain over two lines": ("image: a/b\n  c\nx: 1\n", f"image: {NEW}\nx: 1\n"),
     "on the marker's line": ("--- {image: a/b:1}\n", f"--- {{image: {NEW}}}\n"),
     "anchor that nobody else uses, star elsewhere": ("image: &i a/b:1\nx: '*'", f"image: &i {NEW}\nx: '*'"),
@@ -78,6 +82,8 @@ def test_shared_values(name: str) -> None:
         ("a: &x v\nb: &m {i: *x}\nc: *m", {"/b/i": NEW}, "f.yaml:1:4: this value is used in several places"),
         ("a: [1]", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
         ("a:\nb: 1", {"/a": NEW}, "f.yaml:1:3: no text stands at /a"),
+        ("a: !!str\nb: 1", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
+        ("a: &a\nb: 1", {"/a": NEW}, "f.yaml:1:4: no text stands at /a"),
     ],
 )
 def test_refuses_what_it_cannot_write(text: str, edits: dict[str, str], message: str) -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from tests.core.test_admission import review as admission_review
 from tests.core.world import pod
 from tests.support.api import FakeApi
+from tests.support.canary import MARKER, marked
 from tests.support.serving import post
 from tests.test_certificates import SPOILT, stored
 from tests.test_reload import CONFIG, Running
@@ -193,7 +194,7 @@ async def test_a_pair_that_becomes_valid_is_taken_in_though_the_secret_stays_as_
 
 
 async def test_path_secrets_change_with_the_secret_and_two_are_served_at(tmp_path: Path) -> None:
-    one, two = "a" * 16, "b" * 16
+    one, two = f"{MARKER}a", f"{MARKER}b"
     async with served(tmp_path) as server:
         server.put(theirs(path_secret=one.encode()))
         await server.look()
@@ -214,18 +215,21 @@ async def test_path_secrets_change_with_the_secret_and_two_are_served_at(tmp_pat
         assert [await server.status_at(path) for path in paths] == [404, 404, 200]
 
 
+KEY = marked("a-key-that-seals").encode()
+
+
 async def test_seal_keys_change_with_the_secret(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
-        server.put(theirs(seal_key=b"k" * 32))
+        server.put(theirs(seal_key=KEY))
         await server.look()
         await server.up()
         desk = server.service._desk
         assert desk is not None
         before = desk.engine
-        server.put(theirs(seal_key=b"k" * 32))
+        server.put(theirs(seal_key=KEY))
         await server.look()
         assert desk.engine is before
-        server.put(theirs(seal_key=b"z" * 32 + b"\n" + b"k" * 32))
+        server.put(theirs(seal_key=b"other-" + KEY + b"\n" + KEY))
         await server.look()
         assert desk.engine is not before
 

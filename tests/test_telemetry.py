@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.core.world import PRIVATE, D, decisions, known, pod
+from tests.support.canary import has_any, marked
 from webhook.core.admission import Review
 from webhook.core.ask import Failed
 from webhook.core.decision import Decision
@@ -188,7 +189,7 @@ def test_what_an_author_writes_at_length_is_cut_in_the_line_and_not_kept() -> No
 def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() -> None:
     watched = Watched()
     try:
-        int("hunter2")
+        int(marked("hunter2"))
     except ValueError as error:
         watched.telemetry.bug("id-7", "0b4a", error)
     (line,) = watched.lines()
@@ -198,6 +199,29 @@ def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() 
     assert "test_telemetry.py" in line["traceback"][-1]
     assert "hunter2" not in watched.stream.getvalue()
     assert watched.samples()["moorage_internal_errors_total",] == 1
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_fault_shows_neither_what_its_frames_hold_nor_what_it_came_from(form: str) -> None:
+    watched = Watched(form=form)
+
+    def inner(password: str) -> None:
+        held = {"Authorization": f"Basic {password}"}
+        try:
+            int(held["Authorization"])
+        except ValueError as cause:
+            raise RuntimeError(held) from cause
+
+    try:
+        inner(marked("password"))
+    except RuntimeError as error:
+        error.add_note(marked("note"))
+        watched.telemetry.bug("id-7", "0b4a", error)
+    watched.telemetry.log.flush()
+    told = watched.stream.getvalue()
+    assert "RuntimeError" in told
+    assert " inner" in told
+    assert not has_any(told)
 
 
 def test_what_is_worse_than_information_is_on_the_stream_at_once() -> None:
@@ -239,7 +263,9 @@ def said_by_libraries(log: Any) -> list[dict[str, Any]]:
 
 
 def test_a_library_speaks_through_our_log_without_its_arguments() -> None:
-    (line,) = said_by_libraries(lambda logger: logger.warning("it cannot be read: %s", "canary-of-the-password"))
+    (line,) = said_by_libraries(
+        lambda logger: logger.warning("it cannot be read: %s", marked("canary-of-the-password"))
+    )
     assert (line["level"], line["event"], line["name"], line["said"]) == (
         "warning", "library", "some.library", "it cannot be read: %s",
     )  # fmt: skip
@@ -252,9 +278,9 @@ def test_a_library_is_heard_only_when_something_is_wrong() -> None:
 def test_an_error_that_a_library_logs_is_told_by_its_type_and_place_and_not_by_its_text() -> None:
     def log(logger: logging.Logger) -> None:
         try:
-            int("canary-of-the-password")
+            int(marked("canary-of-the-password"))
         except ValueError:
-            logger.exception("Task exception was never retrieved\nfuture: canary-of-the-password")
+            logger.exception("Task exception was never retrieved\nfuture: " + marked("canary-of-the-password"))  # noqa: G003 - as asyncio puts it together
 
     (line,) = said_by_libraries(log)
     assert (line["level"], line["said"], line["type"]) == ("error", "Task exception was never retrieved", "ValueError")

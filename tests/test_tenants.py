@@ -11,6 +11,7 @@ from tests.core.test_admission import checked, review
 from tests.core.world import PRIVATE, pod
 from tests.doors import Clock, soon
 from tests.support.api import FakeApi
+from tests.support.canary import marked
 from tests.support.door import Names
 from tests.support.registry import PATH, FakeRegistry, fake_registry
 from tests.support.secrets import login, put_account, put_secret, secret_path
@@ -22,8 +23,8 @@ from webhook.core.targets import Target
 from webhook.credentials.pull_secrets import REMEMBERED, PullSecrets
 from webhook.engine import Waiting
 
-RIGHT, WRONG = "password-of-reader", "canary-of-the-password"
-CANARIES = (RIGHT, WRONG, "password-of-writer", "token-", "canary")
+RIGHT, WRONG = marked("password-of-reader"), marked("canary-of-the-password")
+CANARIES = (RIGHT, WRONG, marked("password-of-writer"), "token-", "canary")
 
 
 class World:
@@ -81,7 +82,7 @@ async def test_two_tenants_with_one_image_name_hear_what_their_own_rights_say(wo
     digest = world.fake.push()
     world.fake.rights["writer"] = {"another/app"}
     world.secret("one", "reader", RIGHT)
-    world.secret("two", "writer", "password-of-writer")
+    world.secret("two", "writer", marked("password-of-writer"))
     for _ in range(2):
         assert (await world.admit("one", "pull")).images == world.placed(digest)
         assert (await world.admit("two", "pull")).images == [world.image]

@@ -77,6 +77,7 @@ class Document:
         self.first_line = first_line
         self.root = root
         self.merged: dict[int, Pairs] = {}
+        self._children: dict[int, dict[str, tuple[Node, Node]]] = {}
 
     def value(
         self, *, scalars: Literal["resolved", "text"] = "resolved", twins: list[BadDocument] | None = None
@@ -118,7 +119,13 @@ class Document:
         if isinstance(node, SequenceNode):
             return (None, node.value[int(part)]) if part.isdigit() and int(part) < len(node.value) else None
         if isinstance(node, MappingNode):
-            return next(((key, value) for key, value in pairs(node, self.merged) if key.value == part), None)
+            known = self._children.get(id(node))
+            if known is None:
+                # As many mistakes as a file has keys are looked up one by one; of two equal keys the first is meant.
+                inside = reversed(pairs(node, self.merged))
+                known = {key.value: (key, value) for key, value in inside if isinstance(key, ScalarNode)}
+                self._children[id(node)] = known
+            return known.get(part)
         return None
 
 
@@ -174,7 +181,8 @@ def documents(text: str, file: str) -> Iterator[Document | BadDocument]:
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
     """Where documents begin and end. YAML lets no `---` or `...` stand at the start of a line inside one."""
-    start = len(BOM) if text.startswith(BOM) else 0
+    # More than one where files were put together; libyaml passes over the first and counts on from there.
+    start = len(text) - len(text.lstrip(BOM))
     for marker in _MARKER.finditer(text, start):
         before = text[start : marker.start()]
         opens = marker[0] == "---"
@@ -187,16 +195,18 @@ def _parts(text: str) -> Iterator[tuple[int, int]]:
 
 def _objects(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     """JSON objects may follow each other without a marker, as jq prints them and kubectl reads them."""
-    at = _blanks_after(text, start)
+    # A part of its own: what is no JSON is told with its line, which is counted from the start of the text.
+    part = text[start:end]
+    at, done = _blanks_after(part, 0), 0
     try:
-        while at < end and text[at] == "{":
-            at = _blanks_after(text, _JSON.raw_decode(text, at)[1])
-            if at < end:
-                yield start, at
-                start = at
+        while at < len(part) and part[at] == "{":
+            at = _blanks_after(part, _JSON.raw_decode(part, at)[1])
+            if at < len(part):
+                yield start + done, start + at
+                done = at
     except (ValueError, RecursionError):
         pass  # Flow style, or broken: composing it tells where.
-    yield start, end
+    yield start + done, end
 
 
 def _blanks_after(text: str, start: int) -> int:
@@ -254,6 +264,7 @@ class _Reader:
 
     def _mapping(self, node: MappingNode, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        firsts: dict[str, ScalarNode] = {}
         merges = False
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
@@ -262,8 +273,9 @@ class _Reader:
                 merges = True
                 self._check_merged(value)
             elif key.value in found:
-                self._tell_twin(node, key)
+                self._tell_twin(firsts[key.value], key)
             else:
+                firsts[key.value] = key
                 found[key.value] = self.read(value, depth + 1)
         for key, value in pairs(node, self._document.merged) if merges else ():
             if key.value not in found:
@@ -275,9 +287,9 @@ class _Reader:
         if not all(isinstance(part, MappingNode) for part in parts):
             raise self._bad(value, "only a mapping can be merged in with <<")
 
-    def _tell_twin(self, node: MappingNode, key: ScalarNode) -> None:
-        first = self._document.spot_of(next(one for one, _ in node.value if one.value == key.value))
-        where = f"first on line {first.line}, column {first.column}"
+    def _tell_twin(self, first: ScalarNode, key: ScalarNode) -> None:
+        spot = self._document.spot_of(first)
+        where = f"first on line {spot.line}, column {spot.column}"
         twin = self._bad(key, f'the key "{key.value}" stands here twice; {where}')
         if self._twins is None:
             raise twin

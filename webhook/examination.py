@@ -13,6 +13,7 @@ import msgspec
 from webhook.certificates import distrust
 from webhook.config import BadConfiguration, Loaded
 from webhook.core.ask import Absent, Failed, Passed
+from webhook.core.broken import UNREADABLE
 from webhook.core.bundle import entries
 from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
@@ -121,7 +122,7 @@ class Reader:
                     found += [msgspec.json.decode(item, type=shape) for item in page]
             except ListBroke as broke:
                 return _unseen(what, broke.answer)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 return Unseen(what, _ODD)
             return found
 
@@ -533,7 +534,7 @@ def _decoded(what: str, shape: type[Shape], answer: Answer) -> Shape | Unseen:
         return _unseen(what, answer)
     try:
         return msgspec.json.decode(answer.body, type=shape)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return Unseen(what, _ODD)
 
 
@@ -545,7 +546,7 @@ def _is_of_api_server(answer: Answer) -> bool:
     """Whether the API server itself speaks, and not whoever is behind its proxy."""
     try:
         return msgspec.json.decode(answer.body, type=_Status).kind == "Status"
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from webhook.config import BadConfiguration, Loaded, load
+from webhook.core.broken import UNREADABLE
 from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.kube import Answer, named, said
 from webhook.variables import PREFIX
@@ -158,5 +159,5 @@ def laid_out(
 def _decoded(answer: Answer, shape: type[Shape]) -> Shape:
     try:
         return msgspec.json.decode(answer.body, type=shape)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise NotInstalled("the API server answers something else than was asked for", was_asked=False) from None

@@ -16,6 +16,7 @@ import msgspec
 import urllib3
 
 from webhook.access import Access
+from webhook.core.broken import UNREADABLE
 
 THREADS: Final = 8
 MAX_BODY: Final = 32 * 1024 * 1024
@@ -59,6 +60,9 @@ class _ListMeta(msgspec.Struct, rename="camel"):
 class _Page(msgspec.Struct):
     items: list[msgspec.Raw] = []
     metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+
+    def __repr__(self) -> str:
+        return f"_Page({len(self.items)} items)"
 
 
 class _Status(msgspec.Struct):
@@ -136,7 +140,7 @@ class Kube:
                 raise ListBroke(path, answer)
             try:
                 page = _page.decode(answer.body)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 raise ListBroke(path, Answer(0, trouble="the API server answers something that is no list")) from None
             yield page.items
             next_page = page.metadata.continue_
@@ -211,7 +215,7 @@ def said(answer: Answer) -> str:
     """Why it did not do what was asked, in the API server's words where it has some."""
     try:
         told = _status.decode(answer.body).message
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         told = ""
     return told or answer.trouble or f"the API server answers {answer.status}"
 

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.kube import Answer, named, said
 
 DURATION: Final = 15.0
@@ -100,7 +101,7 @@ class Lease:
             return False
         try:
             found = _decoder.decode(answer.body)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             self.trouble = f"{self._path}: the API server answers something that is no Lease"
             return False
         if found.spec != self._seen:

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.current import Kept, is_within, kept_by
 from webhook.core.live import (
     Live,
@@ -140,7 +141,7 @@ class Look:
                 found = next((one for one in kinds if one.kind == guess.kind), None)
                 if found is not None:
                     return Resource(guess.kind, guess.group, version, found.name, found.short_names)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return Unread(guess.word, "", ODD)
         if answer.is_good or answer.status == 404:
             return Unread(guess.word, "", f'the server doesn\'t have a resource type "{guess.name}"', is_missing=True)
@@ -166,7 +167,7 @@ class Look:
             return Unread(shown, namespace, said(answer), is_missing=answer.status == 404)
         try:
             return manifest_of(resource, answer.body)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return Unread(shown, namespace, ODD)
 
     async def _get(self, path: str) -> Answer:

@@ -77,9 +77,10 @@ def mended(raw: dict[str, Any], findings: Findings) -> Mended:
                 if pointer not in broken:
                     findings.refuse(pointer, _message(error, location), of_key=error["type"] == "extra_forbidden")
                 broken.add(pointer)
+            own: _Own = {}
             # From the back, so that taking one out moves none that is still to come.
             for location in sorted({tuple(_location(raw, error["loc"])) for error in errors}, key=_order, reverse=True):
-                raw = _without(raw, location)
+                raw = _without(raw, location, own)
     return Mended(None, raw, frozenset(broken))
 
 
@@ -112,26 +113,38 @@ def _in_file(raw: Any, parts: Location) -> list[str | int]:
     return way
 
 
-def _without(raw: Any, location: Location) -> Any:
+_Own = dict[int, Any]
+"""By their identity what has been copied already, so that a mapping of thousands of mistakes is copied once."""
+
+
+def _without(raw: Any, location: Location, own: _Own) -> Any:
     """A copy in which a stand-in takes the place of what must be there, and all else at this location is gone."""
-    return _replaced(raw, list(location), _stand_in(location))
+    return _replaced(raw, list(location), _stand_in(location), own)
 
 
-def _replaced(raw: Any, location: list[str | int], value: Any) -> Any:
+def _copied(raw: Any, own: _Own) -> Any:
+    if id(raw) in own:
+        return raw
+    copy = dict(raw) if isinstance(raw, dict) else Numbered.of(raw)
+    own[id(copy)] = copy
+    return copy
+
+
+def _replaced(raw: Any, location: list[str | int], value: Any, own: _Own) -> Any:
     first, *rest = location
     if isinstance(raw, dict):
-        copy = dict(raw)
+        copy = _copied(raw, own)
         if rest:
-            copy[str(first)] = _replaced(copy.get(str(first)), rest, value)
+            copy[str(first)] = _replaced(copy.get(str(first)), rest, value, own)
         elif value is None:
             copy.pop(str(first), None)
         else:
             copy[str(first)] = value
         return copy
     if isinstance(raw, list) and isinstance(first, int) and first < len(raw):
-        items = Numbered.of(raw)
+        items = _copied(raw, own)
         if rest:
-            items[first] = _replaced(items[first], rest, value)
+            items[first] = _replaced(items[first], rest, value, own)
         elif value is None:
             del items[first], items.numbers[first]
         else:

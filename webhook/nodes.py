@@ -152,7 +152,7 @@ def scalar(node: ScalarNode) -> Any:
         return node.value
     try:
         return getattr(_CONSTRUCTOR, f"construct_yaml_{kind}")(ScalarNode(tag, node.value))
-    except (ValueError, KeyError):
+    except (ArithmeticError, LookupError, ValueError):
         return node.value
 
 

@@ -65,7 +65,8 @@ def splice(document: "Document", edits: Mapping[str, str]) -> list[Change]:
 def _scalar_at(document: "Document", pointer: str) -> ScalarNode:
     node, _ = document.find(pointer)
     spot = document.spot_of(node)
-    if not isinstance(node, ScalarNode) or node.start_mark.index == node.end_mark.index:
+    # An anchor or a tag alone is a place in the text, and no value is written there.
+    if not isinstance(node, ScalarNode) or _value_start(document.text, node) == node.end_mark.index:
         raise BadDocument(document.file, spot.line, spot.column, f"no text stands at {pointer}")
     return node
 
@@ -86,6 +87,7 @@ def _shared(document: "Document", node: ScalarNode, uses: list[_Use], edits: Map
         return edits.get(use.pointer, node.value)
 
     through = {wanted(use) for use in uses if use.through}
+    is_seen_through = bool(through)
     own = next((use for use in uses if use.alias is None and not use.through), None)
     new = wanted(own) if own is not None else node.value
     if through:
@@ -97,7 +99,7 @@ def _shared(document: "Document", node: ScalarNode, uses: list[_Use], edits: Map
         yield _replacement(document.text, node, new)
     for use in uses:
         if use.alias is not None and wanted(use) != new:
-            if any(other.through for other in uses):
+            if is_seen_through:
                 raise _torn(document, node)
             yield Change(*use.alias, _double_quoted(wanted(use)))
 
@@ -115,19 +117,26 @@ def _replacement(text: str, node: ScalarNode, new: str) -> Change:
     if node.style in {"|", ">"}:
         header = _HEADER.match(old)
         comment = (header["comment"] if header is not None else None) or ""
-        return Change(start, end, _written(new, "") + comment + old[len(old.rstrip("\r\n")) :])
+        whole = _written(new, "") + comment + old[len(old.rstrip("\r\n")) :]
+        # At the start of a line it may stand as far to the left as its key, where no other text may.
+        before = text[node.start_mark.index - node.start_mark.column : start]
+        lead = "" if before.rstrip(" \t")[-1:].strip() else " "
+        return Change(start, end, lead + whole)
     return Change(start, end, _written(new, node.style or ""))
 
 
 def _value_start(text: str, node: ScalarNode) -> int:
     start, end = int(node.start_mark.index), int(node.end_mark.index)
-    if text[start] not in "&!":
+    if start == end or text[start] not in "&!":
         return start
     # The mark of a node includes its anchor and its tag, that of its token does not.
-    for token in yaml.scan(text[start:end], _LOADER):
-        if isinstance(token, yaml.ScalarToken):
-            return start + _index(token.start_mark)
-    return end
+    own = past_surrogates(_scalar_start, text[start:end])
+    return start + own if own is not None else end
+
+
+def _scalar_start(text: str) -> int | None:
+    found = (token for token in yaml.scan(text, _LOADER) if isinstance(token, yaml.ScalarToken))
+    return next((_index(token.start_mark) for token in found), None)
 
 
 def _written(new: str, style: str) -> str:

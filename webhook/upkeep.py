@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.registered import Live, Operation, decoded, precondition
 from webhook.core.registration import NAME
 from webhook.kube import JSON_PATCH, Answer, named, said
@@ -71,7 +72,7 @@ async def find(api: Api, path: str = PATH) -> Live | None:
         raise NotRead(f"mutatingwebhookconfiguration {NAME}: {said(answer)}")
     try:
         return decoded(answer.body)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         raise NotRead(f"mutatingwebhookconfiguration {NAME}: the API server answers something else") from None
 
 

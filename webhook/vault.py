@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from webhook.certificates import Stored
+from webhook.core.broken import UNREADABLE
 from webhook.kube import Answer, named, said
 
 WITHIN: Final = 5.0
@@ -31,6 +32,9 @@ class _Object(msgspec.Struct):
     metadata: dict[str, Any]
     data: dict[str, str] | None = None
     type: str = "Opaque"
+
+    def __repr__(self) -> str:
+        return f"_Object({self.type})"
 
 
 _decoder: Final = msgspec.json.Decoder(_Object)
@@ -93,7 +97,7 @@ class Vault:
             raise Unread(f"{self.title} cannot be read: {said(answer)}")
         try:
             found = _decoder.decode(answer.body)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise Unread(f"{self.title} cannot be read: the API server answers something that is no Secret") from None
         labels, annotations = found.metadata.get("labels"), found.metadata.get("annotations")
         return Found(Stored.of_data(found.data, labels, annotations), found.metadata, found.type)

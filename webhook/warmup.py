@@ -9,6 +9,7 @@ import msgspec
 
 from webhook.core.annotation import is_ours, owner_of, read, source_of
 from webhook.core.ask import AskDigest
+from webhook.core.broken import UNREADABLE
 from webhook.core.decision import RESOLVED
 from webhook.core.reference import BadReference, is_digest, parsed
 from webhook.core.rules import RuleSet
@@ -116,7 +117,7 @@ def _shown(
     under our seal: an author may write anything."""
     try:
         pod = _pod.decode(item)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return
     namespace = pod.metadata.namespace or ""
     images = read(pod.metadata.annotations or {})

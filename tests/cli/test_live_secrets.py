@@ -10,11 +10,12 @@ from tests.cli.conftest import Shell
 from tests.support.api import FakeApi
 from tests.support.apiserver import api_server
 from tests.support.aside import aside
+from tests.support.canary import marked
 from tests.support.living import put_deployment
 from tests.support.registry import FakeRegistry, fake_registry
 from tests.support.secrets import login, put_account, put_secret
 
-RIGHT = "password-of-reader"
+RIGHT = marked("password-of-reader")
 OFFLINE = "not known here: pull secrets (your logins stand in), "
 UNREAD = "pull secrets of namespace shop (you could not read them: your logins stand in)"
 
@@ -43,7 +44,7 @@ class World:
 
     def log_in(self) -> None:
         """As the person."""
-        auths = {"auths": {self.registry.host: login("writer", "password-of-writer")}}
+        auths = {"auths": {self.registry.host: login("writer", marked("password-of-writer"))}}
         self.shell.write("home/.docker/config.json", json.dumps(auths))
 
     @property
@@ -74,7 +75,7 @@ def test_check_of_live_objects_uses_their_pull_secrets(world: World) -> None:
 
 
 def test_what_admission_could_not_do_is_not_done_with_the_persons_own_logins(world: World) -> None:
-    world.secret("canary-of-another")
+    world.secret(marked("canary-of-another"))
     world.log_in()
     assert world.shell.type("check", "deploy/web", "-o", "json") == 3
     assert world.result[1] == "failed"

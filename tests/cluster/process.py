@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.cluster.real.processes import StartFailed, ending_with_us
+from tests.support.canary import search
 from webhook.access import SERVICE_ACCOUNT
 
 _COUNTED: Final = frozenset({"counter", "histogram"})
@@ -160,6 +161,7 @@ class Process:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
+            search(f"the log of {self.name}", self.log.read_bytes())
 
 
 def total(metrics: Iterable[Metric], name: str, labels: Mapping[str, str]) -> float:

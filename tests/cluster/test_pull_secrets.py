@@ -19,6 +19,7 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
 from tests.cluster.workloads import deployment, pod
+from tests.support.canary import marked
 from tests.support.secrets import login, pull_secret
 from tests.support.until import until
 from webhook.access import HOST, PORT
@@ -26,7 +27,7 @@ from webhook.access import HOST, PORT
 pytestmark = pytest.mark.usefixtures("kwok")
 
 Start = Callable[..., Webhooks]
-PASSWORDS = {"reader": "canary-of-reader", "writer": "canary-of-writer"}
+PASSWORDS = {"reader": marked("canary-of-reader"), "writer": marked("canary-of-writer")}
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_two_tenants_with_one_image_name_get_what_their_own_secrets_may_have(
     image = locked.image("team/app", "stable")
     started = webhooks(1, with_secrets(locked.host), **reaching)
     put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
-    put(other, "pull", locked.host, "reader", "canary-that-is-wrong")
+    put(other, "pull", locked.host, "reader", marked("canary-that-is-wrong"))
     with registered(other.api, other.name, started.url, Settings("", None), authority):
         probe = pod("probe", image, **asking_with("pull"))
 
@@ -145,7 +146,7 @@ def test_three_secrets_are_read_once_by_their_names_and_never_listed(
     digest = locked.push("team/app", "stable")
     image = locked.image("team/app", "stable")
     webhooks(1, with_secrets(locked.host), kubeconfig=pulling.kubeconfig)
-    put(namespace, "old", locked.host, "reader", "canary-of-last-year")
+    put(namespace, "old", locked.host, "reader", marked("canary-of-last-year"))
     put(namespace, "new", locked.host, "reader", PASSWORDS["reader"])
     namespace.create(deployment("app", image, replicas=5, **asking_with("old", "missing", "new")))
     namespace.await_rollout("Deployment", "app")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide, known, pod
+from tests.support.canary import search
 from tests.support.examples import many
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
 from webhook.core.annotation import IMAGES
@@ -69,6 +70,8 @@ def answer(body: bytes, *rules: Rule, at: int = NOON, sealer: Sealer = SEALER, *
 
 def checked(response: dict[str, Any]) -> dict[str, Any]:
     """The API server's own strict check (apiserver pkg/admission/plugin/webhook/request)."""
+    search("an answer", json.dumps(response))
+    search("a patch", base64.b64decode(response["response"].get("patch", "")))
     assert response["apiVersion"] == "admission.k8s.io/v1"
     assert response["kind"] == "AdmissionReview"
     inner: dict[str, Any] = response["response"]

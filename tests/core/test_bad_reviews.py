@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.revisions import replica_set
 from tests.core.test_admission import TAG, answer, patched, review
 from tests.core.world import D, pod
 from tests.support.examples import many
@@ -66,8 +67,22 @@ def test_what_is_strange_where_nobody_looks_does_not_matter(body: bytes) -> None
     assert "patch" in answer(body)
 
 
+def _revision() -> bytes:
+    """A ReplicaSet as it is created."""
+    whole = WHOLE.replace('{"resource":"pods"}', '{"group":"apps","version":"v1","resource":"replicasets"}')
+    return (whole % json.dumps(replica_set())).encode()
+
+
+def _update() -> bytes:
+    """A Pod whose container had another name before."""
+    whole = WHOLE.replace("CREATE", "UPDATE").replace('"object"', '"oldObject":%s,"object"')
+    return (whole % (json.dumps(pod(TAG)).replace("c0", "NAME"), json.dumps(pod(TAG)))).encode()
+
+
 LEFT: list[tuple[str, bytes]] = [
     ("bytes that are no UTF-8 in a name", (INNER % "1").encode().replace(b"c0", b"\xff\xfe")),
+    ("bytes that are no UTF-8 in a template", _revision().replace(b"stable", b"\xff\xfe")),
+    ("bytes that are no UTF-8 in what there was before", _update().replace(b"NAME", b"\xff\xfe")),
     ("the namespace is a number", (WHOLE % "{}").replace('"default"', "7").encode()),
     ("the operation is a number", (WHOLE % "{}").replace('"CREATE"', "7").encode()),
     ("the resource is a text", (WHOLE % "{}").replace('{"resource":"pods"}', '"pods"').encode()),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.world import D, E
+from tests.support.canary import marked
 from webhook.core.challenge import Response, Trouble
 from webhook.core.manifest import (
     ACCEPT,
@@ -32,7 +33,7 @@ from webhook.core.reference import is_digest
 
 D512: Final = "sha512:" + "d" * 128
 SCHEMA1: Final = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-CANARY: Final = "canary-of-the-upstream"
+CANARY: Final = marked("canary-of-the-upstream")
 CONFIG: Final = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": D, "size": 7}
 LAYER: Final = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": E, "size": 7}
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.canary import marked
 from webhook.core.credential import ANONYMOUS, Credential, candidates
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
 
-CANARY = "hunter2-canary"
+CANARY = marked("hunter2-canary")
 CREDENTIAL = Credential("file", "robot", Secret(CANARY), Secret(CANARY + "t"))
 
 

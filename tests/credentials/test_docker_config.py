@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.support.canary import marked
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
 from webhook.credentials.docker_config import NoDockerConfig, UserLogins, find
 from webhook.credentials.helpers import HelperFailed, Helpers
 
-CANARY = "hunter2-canary"
+CANARY = marked("hunter2-canary")
 ANYONE = Audience("default")
 APP = Reference.parse("registry.example.com/team/app:1")
 
@@ -168,6 +169,8 @@ FAILING = [
     ("absent", None, "docker-credential-x is not on the PATH"),
     ("fails", f"echo {CANARY}; echo {CANARY} >&2; exit 3", "docker-credential-x ended with 3"),
     ("prints something else", f"echo {CANARY}", "printed no credential"),
+    ("prints no text", r"""printf '{"Username":"\377"}'""", "printed no credential"),
+    ("nests for ever", "head -c 60000 /dev/zero | tr '\\0' '['", "printed no credential"),
     ("prints for ever", "exec cat /dev/zero", "more than any credential is long"),
     ("hangs", "exec <&-; exec sleep 1000", "gave no answer within 0.3 s"),
     ("leaves a child behind", "sleep 1000 & wait", "gave no answer within 0.3 s"),

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.support.aws import ROLE, Aws
+from tests.support.canary import marked
 from tests.support.cloud import Front, Logged, Said, served
 from tests.support.registry import CANARY, PATH
 from webhook.core.globs import Globs
@@ -130,7 +131,7 @@ async def test_a_public_registry_has_tokens_in_one_region_only(
     async with opened(front, threads, host) as stack:
         assert (await stack.admit(f"{host}/{PATH}:stable")).images == [pinned(aws)]
         assert len(aws.of("api.ecr-public.us-east-1.amazonaws.com")) == 1
-        assert aws.of(host)[-1].bearer == "gallery-token-of-AWS"
+        assert aws.of(host)[-1].bearer == marked("gallery-token-of-AWS")
 
 
 async def test_a_public_registry_is_read_anonymously_where_there_is_no_login(
@@ -139,7 +140,7 @@ async def test_a_public_registry_is_read_anonymously_where_there_is_no_login(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     async with opened(front, threads, "public.ecr.aws", kinds=("ecr", "anonymous")) as stack:
         assert (await stack.admit(f"public.ecr.aws/{PATH}:stable")).images == [pinned(aws)]
-        assert aws.of("public.ecr.aws")[-1].bearer == "gallery-token-of-nobody"
+        assert aws.of("public.ecr.aws")[-1].bearer == marked("gallery-token-of-nobody")
 
 
 async def test_only_namespaces_and_paths_that_it_is_granted_to_get_the_login(
@@ -222,7 +223,7 @@ def unknown_key(aws: Aws, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def wrong_secret(aws: Aws, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    aws.keys[use(aws, monkeypatch, aws.key())].secret = "secret-key-canary-other"
+    aws.keys[use(aws, monkeypatch, aws.key())].secret = marked("secret-key-canary-other")
 
 
 def expired_key(aws: Aws, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

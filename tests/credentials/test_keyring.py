@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.canary import marked
 from webhook.core.credential import Credential
 from webhook.core.secret import Secret
 from webhook.credentials.keyring import AuthFile, BadDockerConfig, Keyring
 
-CANARY = "hunter2-canary"
+CANARY = marked("hunter2-canary")
 
 
 def packed(username: str, password: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.doors import Clock, settled, soon
 from tests.support.api import FakeApi
+from tests.support.canary import marked
 from tests.support.secrets import NEW, OLD, account_path, login, pull_secret, put_account, put_secret, secret_path
 from webhook.books import Books
 from webhook.core.reason import sentence
@@ -20,7 +21,7 @@ from webhook.kube import Answer
 
 HOST = "registry.example.com"
 APP = Reference.parse(f"{HOST}/team/app:stable")
-CANARY = "canary-4c1d"
+CANARY = marked("canary-4c1d")
 
 
 class World:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tests.support.canary import marked
 from webhook.core.credential import ANONYMOUS, Credential, candidates
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
@@ -215,7 +216,7 @@ def test_a_file_that_is_taken_away_takes_its_credentials_along(tmp_path: Path) -
 
 def test_names_what_is_wrong_with_a_file_and_shows_nothing_of_it(tmp_path: Path) -> None:
     path = tmp_path / "docker.json"
-    path.write_text('{"auths": {"h.io": {"auth": "hunter2-canary"}}, "credsStore": "desktop"}')
+    path.write_text(json.dumps({"auths": {"h.io": {"auth": marked("hunter2")}}, "credsStore": "desktop"}))
     credentials = asked(CredentialSource("file", file=str(path)))
     assert credentials.problems == (
         f"{path}: credsStore is used on the command line only",

@@ -10,11 +10,12 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.cluster.real import namespaces
 from tests.parts import MissingPart, cache
@@ -23,11 +24,21 @@ TOP: Final = Path(__file__).parents[2]
 NAME: Final = "moorage"
 """The image's name within its layout, an OCI folder."""
 
+_WHITEOUT: Final = ".wh."
+"""Before the name of what a layer takes away."""
 _SUITE: Final = "bookworm"
 _PYTHON: Final = "3.11"
 """What this suite has."""
 _PACKAGES: Final = ("ca-certificates", "python3", "python3-venv")
-_INPUTS: Final = (".dockerignore", "Dockerfile", "LICENSE", "README.md", "pyproject.toml", "requirements/clouds.txt")
+_INPUTS: Final = (
+    ".dockerignore",
+    "Dockerfile",
+    "LICENSE",
+    "README.md",
+    "deploy/bare.py",
+    "pyproject.toml",
+    "requirements/clouds.txt",
+)
 _PROGRAMS: Final = ("buildah", "debootstrap")
 _WHEELS: Final = "[install]\nno-index = true\nfind-links = /wheels\n"
 _KEPT: Final = 4
@@ -73,9 +84,30 @@ def layout() -> Path:
 
 def layer_sizes(place: Path) -> list[int]:
     """Bytes of each layer, compressed, the base's first."""
+    return [int(one["size"]) for one in manifest(place)["layers"]]
+
+
+def manifest(place: Path) -> Any:
+    """The image's manifest."""
     index = json.loads((place / "index.json").read_text())
-    manifest = json.loads(blob(place, index["manifests"][0]["digest"]).read_text())
-    return [int(one["size"]) for one in manifest["layers"]]
+    return json.loads(blob(place, index["manifests"][0]["digest"]).read_text())
+
+
+def files(place: Path) -> set[str]:
+    """What a container of it sees, but for folders: the layers one over the other."""
+    seen: set[str] = set()
+    for layer in manifest(place)["layers"]:
+        with tarfile.open(blob(place, layer["digest"])) as tar:
+            added = {one.name.removeprefix("./") for one in tar if not one.isdir()}
+        gone = {one.replace(_WHITEOUT, "") for one in added if _WHITEOUT in one}
+        hidden = {one for one in seen if one in gone or any(folder in gone for folder in _folders(one))}
+        seen = (seen - hidden) | {one for one in added if _WHITEOUT not in one}
+    return seen
+
+
+def _folders(name: str) -> Iterator[str]:
+    while name := name.rpartition("/")[0]:
+        yield name
 
 
 def blob(place: Path, digest: str) -> Path:

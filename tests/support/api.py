@@ -12,6 +12,7 @@ from typing import Any
 import jsonpatch
 import msgspec
 
+from tests.support.canary import search
 from webhook.kube import JSON_PATCH, Answer, ListBroke
 
 
@@ -54,6 +55,8 @@ class FakeApi:
     ) -> Answer:
         """POST into a folder, PUT of a version that is still there, merge patches and JSON patches, DELETE."""
         self.asked.append(f"{method} {path}")
+        if "/secrets" not in path:
+            search("what is written to the API server", json.dumps(body))
         trouble = await self._trouble(deadline, path)
         if trouble is not None:
             return trouble

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tests.support.api import FakeApi
+from tests.support.canary import marked
 from webhook.core.workload import KINDS
 from webhook.kube import Answer, ListBroke
 
@@ -67,7 +68,7 @@ def api_server(api: FakeApi, folder: Path, *, namespace: str = "shop") -> Iterat
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "fake", "cluster": {"server": f"http://127.0.0.1:{running.server_port}"}}],
-        "users": [{"name": "fake", "user": {"token": "canary-of-the-token"}}],
+        "users": [{"name": "fake", "user": {"token": marked("canary-of-the-token")}}],
         "contexts": [
             {"name": "fake", "context": {"cluster": "fake", "user": "fake", "namespace": namespace}},
             {"name": "other", "context": {"cluster": "fake", "user": "fake", "namespace": "elsewhere"}},

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from tests.doors import Clock, soon
+from tests.support.canary import marked
 from tests.support.door import plain
 from tests.support.registry import PATH, FakeRegistry
 from webhook.core.ask import Absent, Failed, Known
@@ -15,10 +16,10 @@ from webhook.core.secret import Secret
 from webhook.outbound import Outbound
 from webhook.registry import RegistryClient
 
-READER: Final = Credential("pod", "reader", Secret("password-of-reader"))
-WRITER: Final = Credential("file", "writer", Secret("password-of-writer"))
-ROBOT: Final = Credential("file", identity_token=Secret("identity-of-robot"))
-WRONG: Final = Credential("file", "reader", Secret("canary-of-the-password"))
+READER: Final = Credential("pod", "reader", Secret(marked("password-of-reader")))
+WRITER: Final = Credential("file", "writer", Secret(marked("password-of-writer")))
+ROBOT: Final = Credential("file", identity_token=Secret(marked("identity-of-robot")))
+WRONG: Final = Credential("file", "reader", Secret(marked("canary-of-the-password")))
 SECRETS: Final = ("password-of", "identity-of", "canary-of", "token-")
 """Parts of everything that no message may hold."""
 

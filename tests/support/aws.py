@@ -20,6 +20,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from tests.support.canary import marked
 from tests.support.cloud import Ask, Cloud, Said, as_json, refused
 from tests.support.registry import CANARY
 
@@ -74,15 +75,15 @@ class Aws(Cloud):
         """A new access key."""
         self.issued += 1
         name = f"{'ASIA' if is_temporary else 'AKIA'}TESTKEY{self.issued:09d}"
-        session = f"session-token-canary-{self.issued}" if is_temporary else ""
+        session = marked(f"session-token-canary-{self.issued}") if is_temporary else ""
         until = time.time() + life if is_temporary else float("inf")
-        self.keys[name] = _Key(f"secret-key-canary-{self.issued}", session, until, may_log_in)
+        self.keys[name] = _Key(marked(f"secret-key-canary-{self.issued}"), session, until, may_log_in)
         return name
 
     def service_account_token(self, *, audience: str = AUDIENCE, life: float = 3600.0, name: str = "moorage") -> str:
         """What the kubelet projects into a Pod."""
         account = f"system:serviceaccount:moorage-system:{name}"
-        said = {"aud": [audience], "sub": account, "exp": time.time() + life, "jti": str(len(self.sent_out))}
+        said = {"aud": [audience], "sub": account, "exp": time.time() + life, "jti": marked(str(len(self.sent_out)))}
         token = jwt.encode(said, self.issuer, algorithm="HS256")
         self.sent_out.append(token)
         return token
@@ -138,7 +139,7 @@ class Aws(Cloud):
 
     def _token(self, region: str) -> dict[str, object]:
         self.issued += 1
-        password = f"ecr-password-canary-{region}-{self.issued}"
+        password = marked(f"ecr-password-canary-{region}-{self.issued}")
         self.passwords[password] = region
         self.sent_out.append(password)
         packed = b64encode(f"AWS:{password}".encode()).decode()
@@ -171,8 +172,8 @@ class Aws(Cloud):
         if (ask.method, ask.path) == ("PUT", "/latest/api/token"):
             if not ask.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "").isdigit():
                 return refused(400)
-            self.imds_tokens.add(f"imds-token-canary-{len(self.imds_tokens)}")
-            return Said(200, f"imds-token-canary-{len(self.imds_tokens) - 1}".encode())
+            self.imds_tokens.add(marked(f"imds-token-canary-{len(self.imds_tokens)}"))
+            return Said(200, marked(f"imds-token-canary-{len(self.imds_tokens) - 1}").encode())
         if ask.headers.get("x-aws-ec2-metadata-token") not in self.imds_tokens:
             return refused(401)
         at = "/latest/meta-data/iam/security-credentials/"
@@ -219,7 +220,7 @@ class Aws(Cloud):
             user, password = ask.basic
             if user and (user != "AWS" or self.passwords.get(password) != "public"):
                 return refused(401)
-            return as_json({"token": f"gallery-token-of-{user or 'nobody'}"})
+            return as_json({"token": marked(f"gallery-token-of-{user or 'nobody'}")})
         if not ask.bearer.startswith("gallery-token-of-"):
             challenge = f'Bearer realm="https://{ask.host}/token/",service="{ask.host}",scope="aws"'
             return refused(401, ("WWW-Authenticate", challenge))

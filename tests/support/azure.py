@@ -13,6 +13,7 @@ from typing import Final
 
 import jwt
 
+from tests.support.canary import marked
 from tests.support.cloud import Ask, Cloud, Said, as_json, refused
 from tests.support.registry import CANARY
 
@@ -38,7 +39,7 @@ class Azure(Cloud):
         self.issuer = "secret-of-the-cluster's-issuer-0123456789"
         self.entra = "secret-of-entra-0123456789012345678901"
         self.own = "secret-of-the-registries-0123456789012"
-        self.secret = "application-password-canary"
+        self.secret = marked("application-password-canary")
         self.life = 3 * 3600.0
         self.node = False
         self.members = True
@@ -59,7 +60,7 @@ class Azure(Cloud):
         return [*self.sent_out, self.secret, CANARY]
 
     def _signed(self, key: str, **claims: object) -> str:
-        token = jwt.encode({"jti": str(len(self.sent_out)), **claims}, key, algorithm="HS256")
+        token = jwt.encode({"jti": marked(str(len(self.sent_out))), **claims}, key, algorithm="HS256")
         self.sent_out.append(token)
         return token
 

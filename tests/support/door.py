@@ -10,6 +10,7 @@ from typing import Any, Final
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from tests.support.canary import marked
 from tests.support.registry import PATH, FakeRegistry
 from webhook.core.challenge import Request
 from webhook.core.hosts import Registries, Registry
@@ -17,7 +18,7 @@ from webhook.core.manifest import ACCEPT
 from webhook.core.secret import Secret
 from webhook.outbound import Outbound
 
-LOGIN: Final = f"Basic {b64encode(b'reader:canary-of-the-password').decode()}"
+LOGIN: Final = "Basic " + b64encode(b"reader:" + marked("canary-of-the-password").encode()).decode()
 LIMIT: Final = 256 * 1024
 NOON: Final = 1_800_000_000.0
 """Fri, 15 Jan 2027 08:00:00 GMT."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import jwt
 
+from tests.support.canary import marked
 from tests.support.cloud import Ask, Cloud, Said, as_json, refused
 from tests.support.registry import CANARY
 
@@ -41,7 +42,7 @@ class Google(Cloud):
     def service_account_token(self, *, audience: str = POOL, life: float = 3600.0) -> str:
         """What the kubelet projects into a Pod."""
         account = "system:serviceaccount:moorage-system:moorage"
-        said = {"aud": audience, "sub": account, "exp": time.time() + life, "jti": str(len(self.sent_out))}
+        said = {"aud": audience, "sub": account, "exp": time.time() + life, "jti": marked(str(len(self.sent_out)))}
         return self._sent(jwt.encode(said, self.issuer, algorithm="HS256"))
 
     def write_federation(self, folder: Path, token: str, **more: Any) -> Path:
@@ -73,7 +74,7 @@ class Google(Cloud):
         return text
 
     def _new(self, kept: set[str], name: str) -> str:
-        token = self._sent(f"ya29.{name}-token-canary-{len(self.sent_out)}")
+        token = self._sent(marked(f"ya29.{name}-token-canary-{len(self.sent_out)}"))
         kept.add(token)
         return token
 
@@ -126,10 +127,12 @@ class Google(Cloud):
             user, password = ask.basic
             if user != "oauth2accesstoken" or password not in self.tokens or ask.query.get("service") != ask.host:
                 return refused(401)
-            return as_json({"token": self._sent(f"registry-token-canary {ask.query['scope']}".replace(" ", "/"))})
+            return as_json(
+                {"token": self._sent(marked(f"registry-token-canary {ask.query['scope']}".replace(" ", "/")))}
+            )
         path = ask.path.removeprefix("/v2/").partition("/manifests/")[0]
         scope = f"repository:{path}:pull"
-        if ask.bearer != f"registry-token-canary/{scope}":
+        if ask.bearer != marked(f"registry-token-canary/{scope}"):
             challenge = f'Bearer realm="https://{ask.host}/v2/token",service="{ask.host}",scope="{scope}"'
             return refused(401, ("WWW-Authenticate", challenge))
         return self.manifest(ask) if self.may_read else refused(403)

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from tests.support.canary import search
+
 PROGRAM = "import sys; from webhook.cli.main import run; sys.exit(run(sys.argv[1:]))"
 CONFIG = """\
 apiVersion: moorage.dev/v1alpha1
@@ -80,6 +82,7 @@ async def served(
         if process.returncode is None:
             process.kill()
         await process.wait()
+        search("the log of a process", log.read_bytes())
 
 
 def _place(url: str) -> tuple[str, int]:

@@ -17,10 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from tests.support.canary import marked
 from tests.support.wire import Answer, Sending
 from webhook.core.manifest import OCI_MANIFEST
 
-CANARY: Final = "canary-of-the-upstream"
+CANARY: Final = marked("canary-of-the-upstream")
 SERVICE: Final = "the registry"
 PATH: Final = "team/app"
 
@@ -103,8 +104,8 @@ class FakeRegistry:
         self.documents: dict[tuple[str, str], Document] = {}
         self.login = ""
         self.realm = ""
-        self.users = {"reader": "password-of-reader", "writer": "password-of-writer"}
-        self.identities = {"identity-of-robot": "robot"}
+        self.users = {"reader": marked("password-of-reader"), "writer": marked("password-of-writer")}
+        self.identities = {marked("identity-of-robot"): "robot"}
         self.rights: dict[str, set[str]] = {}
         self.is_public = False
         self.life: float | None = 300
@@ -224,7 +225,7 @@ class FakeRegistry:
         if user is None or query.get("service") != [SERVICE]:
             return Answer(401, (), _error("UNAUTHORIZED"))
         self._issued += 1
-        token = f"token-{self._issued}-of-{user or 'nobody'}"
+        token = marked(f"token-{self._issued}-of-{user or 'nobody'}")
         self._grants[token] = _Grant(user, query["scope"][0], self._now() + (self.life or 60))
         given = {"token": token} if self.life is None else {"token": token, "expires_in": self.life}
         return Answer(200, (("Content-Type", "application/json"),), json.dumps(given).encode())

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any
 
 from tests.support.api import FakeApi
+from tests.support.canary import marked
 
 NEW, OLD = "kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"
 _versions = count(1)
@@ -13,7 +14,7 @@ _versions = count(1)
 
 def login(user: str, password: str = "") -> dict[str, str]:
     """An entry of a docker config."""
-    return {"auth": b64encode(f"{user}:{password or f'password of {user}'}".encode()).decode()}
+    return {"auth": b64encode(f"{user}:{password or marked(f'password of {user}')}".encode()).decode()}
 
 
 def pull_secret(name: str, auths: Any, *, kind: str = NEW, namespace: str = "shop") -> dict[str, Any]:

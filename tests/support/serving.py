@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tests.support.canary import marked, search
 from webhook.core.admission import decode
 from webhook.desk import Desk
 from webhook.engine import Waiting
@@ -37,7 +38,7 @@ class Echo:
         self.now.append(uid)
         self.sizes.append(len(body))
         if uid.startswith("fault now"):
-            raise RuntimeError("canary of a fault")
+            raise RuntimeError(marked("canary of a fault"))
         if uid.startswith(("wait", "fault later")):
             return Waiting(decode(body), 0.0, [], [])
         return json.dumps({"uid": uid, "more": "x" * 100_000 if uid.startswith("long") else ""}).encode()
@@ -46,7 +47,7 @@ class Echo:
         self.deadlines.append(deadline)
         self.waiting.set()
         if waiting.review.uid.startswith("fault later"):
-            raise RuntimeError("canary of a fault")
+            raise RuntimeError(marked("canary of a fault"))
         try:
             await self.release.wait()
         except asyncio.CancelledError:
@@ -127,6 +128,7 @@ class Connection:
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         status = int(head[0].split()[1])
         body = await self.reader.readexactly(int(headers.get("content-length", "0")))
+        search("an answer", body)
         return status, headers, body
 
     async def rest(self) -> bytes:

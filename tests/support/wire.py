@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from tests.support.canary import marked
+
 BLOCK: Final = 64 * 1024
 
 
@@ -134,7 +136,7 @@ async def endless_patience(to: Sending, _answer: Answer) -> None:
 
 async def other_protocol(to: Sending, _answer: Answer) -> None:
     """Speaks something that is not HTTP."""
-    await to.send(b"SSH-2.0-canary-of-the-upstream\r\n")
+    await to.send(f"SSH-2.0-{marked('canary-of-the-upstream')}\r\n".encode())
 
 
 async def drip(to: Sending, answer: Answer) -> None:

@@ -65,6 +65,7 @@ def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
     import uvloop
 
     from webhook.config import BadConfiguration
+    from webhook.cores import leave_none
     from webhook.listening import CannotServe
     from webhook.tending import Options, Tending
 
@@ -81,6 +82,7 @@ def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
         seal_key_file=wanted.seal_key_file,
     )
     gc.enable()
+    leave_none()
     try:
         uvloop.run(Tending(options, environ=os.environ).run())
     except BadConfiguration as bad:

@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import msgspec
-
 from webhook.cli.forms import Result
 from webhook.cli.manifests import Found, Withheld
 from webhook.cli.progress import done_with_bar
+from webhook.core.broken import UNREADABLE
 from webhook.core.dryrun import Verdict, admitted, pod_of, refused, verdict
 from webhook.core.subject import template_in
 from webhook.kube import Answer, Kube, named, said
@@ -41,7 +40,7 @@ def heard(found: Found, answer: Answer) -> Result | Withheld:
         case Verdict.ADMITTED:
             try:
                 decisions = admitted(found.subject, answer.body, answer.warnings)
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 return Withheld(found.place, "the API server answers something that is no Pod", was_asked=False)
             return Result(found, decisions, list(answer.warnings))
         case Verdict.REFUSED if found.subject.slots:

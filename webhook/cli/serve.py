@@ -96,10 +96,12 @@ def serve(
 
     from webhook.config import BadConfiguration, NoConfiguration
     from webhook.core.registration import NotRegistered
+    from webhook.cores import leave_none
     from webhook.listening import CannotServe
     from webhook.serving import BadOptions, Options, Service
     from webhook.tls import BadCertificate
 
+    leave_none()
     chosen = common.choices(config, rule, variable, "4s", None)
     try:
         options = Options(

@@ -13,6 +13,7 @@ import msgspec
 
 from webhook.core.annotation import IMAGES, NOTHING, entries, read, say_the_same
 from webhook.core.annotation import written as images_written
+from webhook.core.broken import UNREADABLE
 from webhook.core.decision import Action, Decision
 from webhook.core.memo import Memo
 from webhook.core.pins import fits, written
@@ -136,7 +137,7 @@ def decode(body: bytes, milliseconds: int = 0) -> Review:
     """
     try:
         review = _review.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as wrong:
+    except UNREADABLE as wrong:
         return _unreadable(body, wrong)
     if review.kind != "AdmissionReview" or review.api_version != "admission.k8s.io/v1" or not review.request.uid:
         raise BadReview("not an AdmissionReview of admission.k8s.io/v1 with a request.uid")
@@ -156,7 +157,7 @@ def _revision_review(body: bytes, request: _Request, kind: Kind, milliseconds: i
     try:
         again = _revision.decode(body).request
         found = read_rollout(kind, operation, again.object or Stored(), again.old_object, namespace, milliseconds)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return Review(uid, resource, operation, namespace, None, "its template has an unexpected shape")
     if found is None:
         return Review(uid, resource, operation, namespace, None)
@@ -213,7 +214,7 @@ def decode_envelope(body: bytes, why: str = "") -> Review:
     """
     try:
         outer = _outer.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         raise BadReview("the body is not an AdmissionReview in JSON with a request.uid") from None
     if outer.kind != "AdmissionReview" or outer.api_version != "admission.k8s.io/v1" or not outer.request.uid:
         raise BadReview("not an AdmissionReview of admission.k8s.io/v1 with a request.uid")
@@ -247,7 +248,7 @@ def _review_of(request: _Request) -> Review:
         return Review(uid, resource, operation, namespace, subject, may_annotate=pod.metadata is not None)
     try:
         before = _pod.decode(request.old_object) if bytes(request.old_object) != b"null" else Pod()
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return Review(uid, resource, operation, namespace, None, "request.oldObject has an unexpected shape")
     changed = _changed(subject.slots, before)
     if resource == "pods":

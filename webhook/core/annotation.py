@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.seal import Sealer
 from webhook.core.subject import Slot, Subject
@@ -55,7 +56,7 @@ def read(annotations: Mapping[str, str]) -> Images:
         return NOTHING
     try:
         return _decoder.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return NOTHING
 
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.credential import Credential
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
@@ -58,6 +59,9 @@ class Response(msgspec.Struct, frozen=True):
         """The one value of a header; None when it is absent or stands there more than once with different values."""
         values = set(self.headers.get(name, ()))
         return values.pop() if len(values) == 1 else None
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -199,12 +203,15 @@ class _TokenAnswer(msgspec.Struct):
     access_token: str | None = None
     expires_in: object = None
 
+    def __repr__(self) -> str:
+        return "_TokenAnswer(***)"
+
 
 def read_token(body: bytes) -> Token | Trouble:
     """A token answer; the text must be what fits into a header."""
     try:
         answer = msgspec.json.decode(body, type=_TokenAnswer)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return Trouble(Reason.BAD_REGISTRY, "its token server answers something that is no token")
     text = answer.token or answer.access_token or ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
@@ -215,12 +222,15 @@ def read_token(body: bytes) -> Token | Trouble:
 class _ExchangeAnswer(msgspec.Struct):
     refresh_token: str = ""
 
+    def __repr__(self) -> str:
+        return "_ExchangeAnswer(***)"
+
 
 def read_refresh_token(body: bytes) -> Secret | Trouble:
     """The refresh token that an Azure registry gives for one of Entra's."""
     try:
         text = msgspec.json.decode(body, type=_ExchangeAnswer).refresh_token
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         text = ""
     if not 0 < len(text) <= MAX_TOKEN or _TOKEN.fullmatch(text) is None:
         return Trouble(Reason.BAD_REGISTRY, "its /oauth2/exchange answers something that is no token")

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from webhook.core.annotation import key_of
+from webhook.core.broken import UNREADABLE
 from webhook.core.revision import CONTROLLER_REVISION, JOB, REPLICA_SET, Kind, Revision, short_hash
 from webhook.core.rollout import Stored, revision_of
 from webhook.core.subject import Metadata, PodSpec, Subject, pod_slots, revision_hash
@@ -78,7 +79,7 @@ class Pods:
         """Take in one item of a list; one that is no Pod of a controller is passed over."""
         try:
             pod = _pod.decode(item)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return
         metadata = pod.metadata
         owner = next((one for one in metadata.owner_references or () if one.controller), None)
@@ -115,7 +116,7 @@ def living_of(kind: Kind, items: Iterable[bytes | msgspec.Raw], pods: Pods) -> l
         try:
             one = _stored.decode(item)
             found = revision_of(kind, one, one.metadata.namespace or "")
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             continue
         if found is None:
             continue

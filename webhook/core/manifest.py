@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.challenge import Response, Trouble
 from webhook.core.reason import Reason
 from webhook.core.reference import is_digest
@@ -147,7 +148,7 @@ def platform_of(body: bytes, wanted: str) -> Platform | Trouble:
         return _bad("it answers with a configuration of another digest")
     try:
         return msgspec.json.decode(body, type=Platform)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return _bad("it answers with something that is no image configuration")
 
 
@@ -156,7 +157,7 @@ def _read(response: Response) -> _Document | Trouble:
         return _bad("it answers with a document of more parts than an image has")
     try:
         document = msgspec.json.decode(response.body, type=_Document)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return _bad("it answers with something that is no manifest")
     stated = media_type_of(response)
     if document.schema_version != 2 or document.fs_layers != _NULL:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.reason import Note, Reason
 from webhook.core.reference import is_digest
 from webhook.core.revision import Revision
@@ -125,7 +126,7 @@ def _read_one(key: str, text: str, revision: Revision, sealer: Sealer) -> Pin | 
         return _ignored(key, "it is another revision's")
     try:
         value = _decoder.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return _ignored(key, "it cannot be read")
     if not all(map(is_digest, value.images.values())):
         return _ignored(key, "it holds something that is no digest")

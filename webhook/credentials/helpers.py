@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.credential import Credential
 from webhook.core.secret import Secret
 
@@ -34,6 +35,9 @@ class HelperFailed(Exception):
 class _Answer(msgspec.Struct, rename="pascal"):
     username: str = ""
     secret: str = ""
+
+    def __repr__(self) -> str:
+        return "_Answer(***)"
 
 
 class Helpers:
@@ -107,7 +111,7 @@ async def _conversed(process: asyncio.subprocess.Process, server: str) -> tuple[
 def _credential(program: str, printed: bytes) -> Credential | None:
     try:
         answer = msgspec.json.decode(printed, type=_Answer)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise HelperFailed(f"{program} printed no credential") from None
     if not answer.secret:
         return None

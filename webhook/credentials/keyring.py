@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from webhook.core.broken import UNREADABLE
 from webhook.core.credential import Credential
 from webhook.core.reference import DOCKER_HUB, looks_like_host
 from webhook.core.secret import Secret
@@ -177,7 +178,7 @@ def decode(config: Mapping[str, Any] | str | bytes) -> Mapping[str, Any]:
         data = config.encode(errors="replace") if isinstance(config, str) else config
         try:
             config = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             raise BadDockerConfig("a docker config must be JSON, and this is not") from None
     if not isinstance(config, Mapping):
         raise BadDockerConfig("a docker config must be a JSON object")

@@ -1,17 +1,13 @@
 """Moorage's own image as Pods of a real node, installed by the shipped manifests and asked through its Service."""
 
 import json
-import tarfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from importlib.metadata import distribution, requires
-from pathlib import Path
 from typing import Any, Final, Self
 
 import pytest
-from packaging.requirements import Requirement
 
 from tests.cluster.doctor import doctor, tell_proxy
 from tests.cluster.namespace import Namespace, images_of
@@ -21,7 +17,6 @@ from tests.cluster.real.api import ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.upstream import Upstream
 from tests.cluster.workloads import deployment, pod
-from tests.parts.container import blob, layer_sizes, layout
 from tests.support.until import until
 
 pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.timeout(240)]
@@ -151,40 +146,6 @@ def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Ups
     writers = {one["manager"] for one in namespace.get("ReplicaSet", name)["metadata"]["managedFields"]}
     assert "moorage" in writers
     assert moorage.objects("Lease")
-
-
-def test_the_image_is_small_and_holds_what_runs_and_nothing_that_only_builds() -> None:
-    _, own = layer_sizes(layout())
-    assert own <= 90_000_000
-    index = json.loads((layout() / "index.json").read_text())
-    manifest = json.loads(blob(layout(), index["manifests"][0]["digest"]).read_text())
-    config = json.loads(blob(layout(), manifest["config"]["digest"]).read_text())["config"]
-    assert (config["User"], config["Entrypoint"]) == ("65532:65532", ["moorage"])
-    with tarfile.open(blob(layout(), manifest["layers"][1]["digest"])) as tar:
-        names = {Path(one).name for one in tar.getnames() if one.endswith(".dist-info")}
-    held = {name.partition("-")[0].replace("_", "-").lower() for name in names}
-    # With all clouds; `moorage[clouds]` would only name the others.
-    assert held - needed("moorage[ecr,acr,gar]") == set()
-    assert {"botocore", "azure-identity", "google-auth"} <= held
-
-
-def needed(name: str) -> set[str]:
-    """A distribution and all that it needs to run, as they are installed here."""
-    found: set[str] = set()
-    asked = [Requirement(name)]
-    while asked:
-        one = asked.pop()
-        key = one.name.replace("_", "-").lower()
-        extras = one.extras or {""}
-        if key in found:
-            continue
-        found.add(key)
-        distribution(key)
-        for text in requires(key) or ():
-            more = Requirement(text)
-            if more.marker is None or any(more.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
-                asked.append(more)
-    return found
 
 
 def test_doctor_finds_nothing_to_say_but_ok(plane: Running, moorage: Moorage) -> None:

@@ -1,0 +1,1 @@
+"""Inputs that strangers write, tried by the thousand: `make fuzz`."""

@@ -1,0 +1,80 @@
+"""What an input costs, as counts and not as seconds: steps of Python, bytes of memory; and an end for what has none."""
+
+import signal
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+import msgspec
+
+ENDLESS: Final = 30.0
+"""Seconds of the processor for one input: of those that fit through the doors the slowest takes a third of it. What is
+quadratic inside a library's C code, where no step of Python is counted, does not end within it."""
+
+
+class Endless(Exception):
+    """An input took more of the processor than anything may."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """`steps` are bytecodes, `memory` is the most in bytes that was held at once."""
+
+    steps: int
+    memory: int
+
+
+@contextmanager
+def ending(seconds: float = ENDLESS) -> Iterator[None]:
+    """Let nothing inside take more of the processor. For the main thread.
+
+    Raises:
+        Endless: it did.
+    """
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise Endless
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def cost(run: Callable[[], object]) -> Cost:
+    """What it takes. Run it once before, so that what is made only once is not counted."""
+    return Cost(_steps(run), _memory(run))
+
+
+def _steps(run: Callable[[], object]) -> int:
+    count = 0
+
+    def inside(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal count
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        count += 1
+        return inside
+
+    before = sys.gettrace()
+    sys.settrace(inside)
+    try:
+        run()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def _memory(run: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        run()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
