@@ -30,8 +30,9 @@ from webhook.core.revision import Revision
 from webhook.core.rules import RuleSet
 from webhook.core.warning import texts
 from webhook.credentials.keyring import AuthFile, BadDockerConfig, Keyring
-from webhook.document import BadDocument, Change, Document, apply, documents, splice
+from webhook.document import BadDocument, Document, documents
 from webhook.document import decode as decode_text
+from webhook.splice import Change, apply, splice
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 _RULES: Final = RuleSet((PRIVATE,))
