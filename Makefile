@@ -16,7 +16,7 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster"
 	$(BIN)/python -m pytest -m "parts or cluster"
-	$(MAKE) fuzz FUZZ_SECONDS=60
+	$(MAKE) fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
 	$(MAKE) test-node
 
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
@@ -27,7 +27,7 @@ test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster, 
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/dev.stamp ## try inputs that strangers write, FUZZ_SECONDS=600; what fails is kept in tests/fuzz/corpus
-	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 check: $(VENV)/dev.stamp ## lint, format, types, import contracts, dependencies
 	$(BIN)/ruff check .
@@ -73,10 +73,10 @@ clean: ## remove the virtual environment and what tools left behind
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/run.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	touch $@
