@@ -14,7 +14,7 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 	$(BIN)/moorage demo
 
 test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster"
+	$(BIN)/python -m pytest $(QUICK)
 	$(BIN)/python -m pytest -m "parts or cluster"
 	$(MAKE) fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
 	$(MAKE) test-node
@@ -23,7 +23,10 @@ test-node: parts container ## tests on a real node; left out loudly where it can
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node
 
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster, with fewer examples a property
-	$(BIN)/python -m pytest -n auto --dist worksteal -m "not parts and not cluster" --hypothesis-profile quick
+	$(BIN)/python -m pytest $(QUICK) --hypothesis-profile quick
+
+# Those folders hold nothing that runs without parts, and take a second of each worker to read.
+QUICK := -n auto --dist worksteal --ignore tests/cluster --ignore tests/real -m "not parts and not cluster"
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/dev.stamp ## try inputs that strangers write, FUZZ_SECONDS=600; what fails is kept in tests/fuzz/corpus

@@ -23,7 +23,7 @@ _NODE: Final = Path(__file__).parent / "cluster" / "node"
 
 # How long an example takes is the machine's affair. `make test-quick` tries fewer of them; `make test` all.
 settings.register_profile("default", deadline=None)
-settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("default")
 
 

@@ -5,8 +5,10 @@ answers to reviews; what is written to the API server, but for Secrets; the text
 What is told to registries and token servers is where a secret belongs, and is not.
 """
 
+import os
 import subprocess
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -70,5 +72,12 @@ def _raised(raising: Any, _given: tuple[Any, ...], is_expected: object) -> None:
 
 def _printed(process: "subprocess.Popen[Any]", _given: tuple[Any, ...], printed: tuple[Any, Any]) -> None:
     # `kubectl` may show a Secret to whom it belongs.
-    if any(word in str(process.args) for word in _OURS):
+    if _is_ours(process.args):
         _each("what a process prints", *printed)
+
+
+def _is_ours(arguments: Any) -> bool:
+    """Whether a program is Moorage, wherever the folders lie that its arguments name."""
+    words = [arguments] if isinstance(arguments, str | bytes | Path) else arguments
+    names = [Path(word).name if Path(word).is_absolute() else word for word in map(os.fsdecode, words)]
+    return any(our in name for name in names for our in _OURS)
