@@ -123,9 +123,10 @@ def test_when_all_of_moorage_is_deleted_at_once_it_comes_back_and_keeps_nobody_w
             dry_run=True,
         )
         assert time.monotonic() - began < 5
+        until("there are as many others", lambda: len(uids(moorage) - old) == len(old), seconds=SLOW)
         moorage.await_ready()
-        until("there are others", lambda: old.isdisjoint(uids(moorage)), seconds=SLOW)
-        until("Pods are pinned again", lambda: creating.seen[placed("cold/app", digest)] > 5, seconds=SLOW)
+        before = creating.seen[placed("cold/app", digest)]
+        until("Pods are pinned again", lambda: creating.seen[placed("cold/app", digest)] > before + 5, seconds=SLOW)
     # Some came while nobody could be asked; none was refused.
     assert creating.seen.keys() <= {placed("cold/app", digest), image}
 
@@ -133,6 +134,7 @@ def test_when_all_of_moorage_is_deleted_at_once_it_comes_back_and_keeps_nobody_w
 # After all of it was deleted: a new Pod has the seal key at once, the first one had to wait for it.
 def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Upstream, moorage: Moorage) -> None:
     moorage.await_adopter()
+    moorage.await_ready()
     digest = upstream.push("adopted/app", "stable")
     namespace.create(deployment("app", upstream.image("adopted/app", "stable")))
     namespace.await_pods("app", 1, seconds=SLOW)
