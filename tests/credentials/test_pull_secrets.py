@@ -343,7 +343,7 @@ async def test_an_api_server_that_does_not_answer_costs_a_part_of_the_time_and_g
     world.api.hold = asyncio.Event()
     started = asyncio.get_running_loop().time()
     given = await world.pods.give_by(APP, Audience("shop", "", ("one", "two")), deadline=started + 2)
-    assert asyncio.get_running_loop().time() < started + 2
+    assert asyncio.get_running_loop().time() - started < 1.6
     assert given.credentials == ()
     assert given.until == 0
     assert [sentence(note) for note in given.notes] == [
