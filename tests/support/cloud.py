@@ -28,8 +28,8 @@ from tests.support.stack import Answered, Stack
 from webhook.core.credential import Credential
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
+from webhook.credentials.cloud import NAME, CloudLogins
 from webhook.credentials.cloud import Cloud as Source
-from webhook.credentials.cloud import CloudLogins
 from webhook.credentials.renewals import Renewals
 from webhook.credentials.source import Provider
 from webhook.outbound import Outbound
@@ -170,8 +170,13 @@ class Front(Names):
         return asyncio.sleep(0)
 
     def stop(self) -> None:
-        """End every connection."""
+        """End every connection, once nobody calls any more: who gave up waiting left a thread behind, which would go on
+        under the next test, no longer led here."""
         self.cloud.hanging.set()
+        for caller in threading.enumerate():
+            if caller.name == NAME:
+                caller.join(SECONDS)
+                assert not caller.is_alive(), "a call of a cloud's library does not end"
         # A listener that another thread waits at ends only so.
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)

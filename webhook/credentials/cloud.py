@@ -16,6 +16,8 @@ from webhook.core.subject import Audience
 from webhook.credentials.renewals import NoLogin, Renewals
 
 THREADS: Final = 4
+NAME: Final = "cloud"
+"""Of each of these threads."""
 SHARE: Final = 0.6
 """Of the time that is left, what a login gets: other credentials and the registry need some, too."""
 
@@ -68,7 +70,7 @@ class Threads:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(land, tell)
 
-        Thread(target=work, name="cloud", daemon=True).start()
+        Thread(target=work, name=NAME, daemon=True).start()
         return await done
 
 
