@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from functools import cache
 
 from tests.core.world import D
 from webhook.core.ask import Absent, AskDigest, AskHeld, Failed, Known, Passed
@@ -35,6 +36,12 @@ def login(name: str) -> Credential:
     return Credential("pod", name, Secret(f"password of {name}"))
 
 
+@cache
+def sealed(found: tuple[Credential, ...]) -> Candidates:
+    """The same credentials are the same candidates, as with the real source of them."""
+    return candidates(found, KEY)
+
+
 class Wallets:
     """Credentials by namespace, the same for every host but where `at` says otherwise; anonymous for the rest."""
 
@@ -47,12 +54,12 @@ class Wallets:
         if self.is_slow:
             return None
         found = self.at.get(image.registry) or self.holds.get(audience.namespace, (ANONYMOUS,))
-        return candidates(found, KEY)
+        return sealed(found)
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
         await asyncio.sleep(0)
         found = self.at.get(image.registry) or self.holds.get(audience.namespace, (ANONYMOUS,))
-        return candidates(found, KEY)
+        return sealed(found)
 
 
 def known(digest: str = D, host: str = HOST) -> Known:

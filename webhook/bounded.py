@@ -1,18 +1,17 @@
 """A bounded memory that may change its size at a reload."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cachetools import LRUCache
 
-Key = TypeVar("Key")
-Kept = TypeVar("Kept")
+Cache = TypeVar("Cache", bound=LRUCache[Any, Any])
 
 
-def of_size(cache: LRUCache[Key, Kept], entries: int) -> LRUCache[Key, Kept]:
+def of_size(cache: Cache, entries: int) -> Cache:
     """The contents in a cache of this size, in their order of use; those that were used last stay."""
     if entries == cache.maxsize:
         return cache
-    moved: LRUCache[Key, Kept] = LRUCache(entries)
+    moved = type(cache)(entries)
     while cache:
         # The one that was used least comes first, and so falls out first.
         key, value = cache.popitem()

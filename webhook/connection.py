@@ -180,8 +180,10 @@ class Connection(HttpToolsProtocol):
     def _is_too_large(self) -> bool:
         """Whether the request says itself that its body is over the cap."""
         self._size = 0
-        length = next((value for name, value in self.headers if name == b"content-length"), b"0")
-        return length.isdigit() and int(length) > MAX_BODY
+        for name, value in self.headers:
+            if name == b"content-length":
+                return value.isdigit() and int(value) > MAX_BODY
+        return False
 
     def on_body(self, body: bytes) -> None:
         """A part of a body, up to the cap."""

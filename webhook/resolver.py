@@ -17,6 +17,7 @@ from webhook.core.reason import Reason
 from webhook.core.reference import LATEST, Reference
 from webhook.core.subject import Audience
 from webhook.flights import MARGIN, OTHER, Flights, Gates, wait_until
+from webhook.repeats import Answers, Key, Repeat, Repeats
 
 REFRESH_WITHIN: Final = 10.0
 """Seconds that a refresh ahead may take: nobody waits for it."""
@@ -26,10 +27,6 @@ SHORTEST: Final = 0.25
 """Seconds that it gets at least: less would find every registry wanting."""
 
 Answer = Known | Absent | Failed
-Key = tuple[tuple[Reference, ...], bytes]
-"""The images in the order of their upstreams, and the fingerprints of the credentials for each: what was told to one
-login no other can read, nor learn by timing."""
-
 Kept = TypeVar("Kept", Entry, Refusal)
 Told = TypeVar("Told", bound=Answer | None)
 
@@ -57,7 +54,7 @@ class Memory:
 
     def __init__(self, entries: int, now: Callable[[], float]) -> None:
         self.now = now
-        self.answers: LRUCache[Key, Entry] = LRUCache(entries)
+        self.answers = Answers(entries)
         self.refusals: LRUCache[Key, Refusal] = LRUCache(entries)
         self.flights: Flights[Answer] = Flights(now)
         self.gates = Gates(now)
@@ -91,6 +88,7 @@ class Resolver:
         self._now = memory.now
         self._observe = observe
         self._jitter = jitter
+        self._repeats = Repeats()
         memory.resize(settings.entries)
 
     def peek(self, ask: Ask) -> Fact | None:
@@ -98,6 +96,13 @@ class Resolver:
 
         The credentials are looked up each time, so that a secret that was changed counts at once.
         """
+        repeat = self._repeats.find(ask, self._now())
+        if repeat is not None:
+            same = repeat.ask
+            if self._credentials.peek(same.images[0], same.audience) is repeat.candidates:
+                fact = repeat.entry.cached()
+                self._count(repeat.label, fact)
+                return fact
         images, audience, since, anew = _read(ask)
         if anew:
             return None
@@ -115,8 +120,10 @@ class Resolver:
                 return None
             key = (images, _fingerprint(candidates))
             has_notes = True
-        fact = self._recall(key, images, candidates, since)
-        return self._tell(images, _noted(fact, candidates) if has_notes else fact)
+        answer = self._recall(key, images, candidates, since)
+        if isinstance(answer, Known) and since is None and not has_notes:
+            self._have_at_hand(ask, candidates[0], key)
+        return self._tell(images, _noted(answer, candidates) if has_notes else answer)
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
@@ -173,6 +180,11 @@ class Resolver:
         held_back = self._held_back(images)
         return self._or_stale(key, held_back) if held_back is not None else None
 
+    def _have_at_hand(self, ask: Ask, candidates: Candidates, key: Key) -> None:
+        entry = self._memory.answers.get(key)
+        if entry is not None and isinstance(ask, AskDigest):
+            self._repeats.keep(Repeat(ask, candidates, entry, self._label(ask.images[0])))
+
     def _held_back(self, images: tuple[Reference, ...]) -> Failed | None:
         """Why no upstream can be asked now; None when one can."""
         first: Failed | None = None
@@ -192,11 +204,17 @@ class Resolver:
         return found.stale(now, failed.reason)
 
     def _tell(self, images: tuple[Reference, ...], fact: Answer | None) -> Answer | None:
-        if self._observe is not None and fact is not None:
-            host = images[0].registry
-            label = host if host in self._registries.literal else OTHER
-            self._observe(label, fact.source if isinstance(fact, Known) else "none")
+        if fact is not None:
+            self._count(self._label(images[0]), fact)
         return fact
+
+    def _count(self, label: str, fact: Answer) -> None:
+        if self._observe is not None:
+            self._observe(label, fact.source if isinstance(fact, Known) else "none")
+
+    def _label(self, image: Reference) -> str:
+        """The registry's name in metrics."""
+        return image.registry if image.registry in self._registries.literal else OTHER
 
     async def _find_candidates(
         self, images: tuple[Reference, ...], audience: Audience, deadline: float

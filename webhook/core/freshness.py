@@ -46,7 +46,8 @@ class Age(Enum):
 
 class Entry(msgspec.Struct, gc=False):
     """A digest that an upstream named. Times are of the monotonic clock: `began` when its request was sent, `until`
-    ends its fresh time, `gone` its use when the upstream is silent. From `due` on it is refreshed when it is used."""
+    ends its fresh time, `gone` its use when the upstream is silent. From `due` on it is refreshed when it is used. It
+    `stands` while it is the one in memory."""
 
     known: Known
     began: float
@@ -54,6 +55,7 @@ class Entry(msgspec.Struct, gc=False):
     until: float
     gone: float
     again: Known | None = None
+    stands: bool = False
 
     def age(self, now: float) -> Age:
         """Fresh, then due (still fresh, but to be refreshed when used), stale, gone."""
