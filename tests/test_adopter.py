@@ -14,7 +14,7 @@ from tests.support.api import FakeApi
 from webhook.adopter import Adopter, Report, survey
 from webhook.core.adoption import Verdict
 from webhook.core.annotation import Entry, written
-from webhook.core.ask import Ask, AskDigest, Fact
+from webhook.core.ask import Ask, AskDigest, Fact, Oracle
 from webhook.core.pins import judge
 from webhook.core.revision import Revision
 from webhook.core.rules import RuleSet
@@ -25,7 +25,7 @@ from webhook.kube import Answer, ListBroke
 LATER = NOON + 86_400_000
 
 
-class Upstream:
+class Upstream(Oracle):
     """The oracle for digests: what the upstream says."""
 
     def __init__(self, answer: Callable[[Ask], Fact]) -> None:

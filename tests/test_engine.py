@@ -24,7 +24,7 @@ TAG = "registry.example.com/team/app:stable"
 OTHER = "registry.example.com/team/other:stable"
 
 
-class Scripted:
+class Scripted(Oracle):
     """An oracle for digests: what memory holds, and what a fetch gives, waits for or raises."""
 
     def __init__(self, memory: Fact | None = None, fetched: Callable[[Ask], Any] = lambda _: known()) -> None:

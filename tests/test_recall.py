@@ -37,7 +37,7 @@ from webhook.engine import Clocks, Engine, Unasked
 IMAGE = "registry.example.com/team/app:stable"
 
 
-class World:
+class World(Oracle):
     """A memory whose answer can be changed, a wall clock that can be moved, and how often memory was asked."""
 
     def __init__(self) -> None:

@@ -55,7 +55,8 @@ class World:
         return self.resolver
 
     def peek(self, ask: AskDigest | None = None) -> Fact | None:
-        return self.resolver.peek(self.question(ask))
+        question = self.question(ask)
+        return self.resolver.peek(question) if self.same is None else self.resolver.peek_again(question)
 
     async def fetch(self, ask: AskDigest | None = None, seconds: float = 5.0) -> Fact:
         return await self.resolver.fetch(self.question(ask), deadline=soon(seconds))

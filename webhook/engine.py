@@ -67,7 +67,7 @@ class Silent:
         """Say nothing."""
 
 
-class Unasked:
+class Unasked(Oracle):
     """The oracle for what cannot be asked here: no cluster, or offline by choice."""
 
     def __init__(self, reason: Reason) -> None:

@@ -8,7 +8,7 @@ import msgspec
 from cachetools import LRUCache
 
 from webhook.bounded import of_size
-from webhook.core.ask import Absent, Ask, AskHeld, Fact, Failed, Passed
+from webhook.core.ask import Absent, Ask, AskHeld, Fact, Failed, Oracle, Passed
 from webhook.core.credential import Candidates, Keyrings
 from webhook.core.hosts import Registries
 from webhook.core.reason import Reason
@@ -52,7 +52,7 @@ class Held:
         self.answers = of_size(self.answers, entries)
 
 
-class Holdings:
+class Holdings(Oracle):
     """The oracle for AskHeld. A target is asked with the credentials of its own host, never the upstream's; `gates`
     are those of the resolver, because a host that is both is one registry."""
 

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from webhook.books import Api, Book, Page, decoded
-from webhook.core.ask import Ask, AskNamespace, Fact, Failed, Labels
+from webhook.core.ask import Ask, AskNamespace, Fact, Failed, Labels, Oracle
 from webhook.kube import METADATA, named
 
 REMEMBERED: Final = 60.0
@@ -31,7 +31,7 @@ _namespace: Final = msgspec.json.Decoder(_Namespace)
 _NONE: Final[Mapping[str, str]] = {}
 
 
-class Namespaces:
+class Namespaces(Oracle):
     """The oracle for AskNamespace."""
 
     def __init__(self, api: Api, book: Book[_Read]) -> None:

@@ -54,7 +54,7 @@ class Recall:
         if outcome is None or outcome.subject is not subject or not 0 <= milliseconds - outcome.sealed <= SEALED_FOR:
             return None
         for oracle, ask, fact in outcome.heard:
-            now = oracle.peek(ask)
+            now = oracle.peek_again(ask)
             if now is not fact and (now is None or not alike(now, fact)):
                 return None
         return outcome

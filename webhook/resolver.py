@@ -9,7 +9,7 @@ import msgspec
 from cachetools import LRUCache
 
 from webhook.bounded import of_size
-from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed, Known
+from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed, Known, Oracle
 from webhook.core.credential import Candidates, Keyrings
 from webhook.core.freshness import Age, Entry, Refusal, Resolving, keep, keep_stale, refuse
 from webhook.core.hosts import Registries
@@ -65,7 +65,7 @@ class Memory:
         self.refusals = of_size(self.refusals, entries)
 
 
-class Resolver:
+class Resolver(Oracle):
     """The oracle for AskDigest. A reload makes a new one over the same memory."""
 
     def __init__(
@@ -96,13 +96,6 @@ class Resolver:
 
         The credentials are looked up each time, so that a secret that was changed counts at once.
         """
-        repeat = self._repeats.find(ask, self._now())
-        if repeat is not None:
-            same = repeat.ask
-            if self._credentials.peek(same.images[0], same.audience) is repeat.candidates:
-                fact = repeat.entry.cached()
-                self._count(repeat.label, fact)
-                return fact
         images, audience, since, anew = _read(ask)
         if anew:
             return None
@@ -120,10 +113,22 @@ class Resolver:
                 return None
             key = (images, _fingerprint(candidates))
             has_notes = True
-        answer = self._recall(key, images, candidates, since)
-        if isinstance(answer, Known) and since is None and not has_notes:
-            self._have_at_hand(ask, candidates[0], key)
-        return self._tell(images, _noted(answer, candidates) if has_notes else answer)
+        fact = self._recall(key, images, candidates, since)
+        return self._tell(images, _noted(fact, candidates) if has_notes else fact)
+
+    def peek_again(self, ask: Ask) -> Fact | None:
+        """The same for the very question that a Pod of the same rollout brought."""
+        repeat = self._repeats.find(ask, self._now())
+        if repeat is not None:
+            same = repeat.ask
+            if self._credentials.peek(same.images[0], same.audience) is repeat.candidates:
+                answer = repeat.entry.cached()
+                self._count(repeat.label, answer)
+                return answer
+        fact = self.peek(ask)
+        if isinstance(fact, Known):
+            self._have_at_hand(ask)
+        return fact
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
         """Ask the upstreams; when they cannot answer in time, the last answer within bounds, marked as stale."""
@@ -180,10 +185,14 @@ class Resolver:
         held_back = self._held_back(images)
         return self._or_stale(key, held_back) if held_back is not None else None
 
-    def _have_at_hand(self, ask: Ask, candidates: Candidates, key: Key) -> None:
-        entry = self._memory.answers.get(key)
+    def _have_at_hand(self, ask: Ask) -> None:
+        images, audience, since, anew = _read(ask)
+        candidates = self._credentials.peek(images[0], audience)
+        if len(images) > 1 or since is not None or anew or candidates is None or candidates.notes:
+            return
+        entry = self._memory.answers.get((images, candidates.fingerprint))
         if entry is not None and isinstance(ask, AskDigest):
-            self._repeats.keep(Repeat(ask, candidates, entry, self._label(ask.images[0])))
+            self._repeats.keep(Repeat(ask, candidates, entry, self._label(images[0])))
 
     def _held_back(self, images: tuple[Reference, ...]) -> Failed | None:
         """Why no upstream can be asked now; None when one can."""

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from webhook.books import Api, Book, Page, decoded
-from webhook.core.ask import Absent, Ask, AskPin, AskSibling, Fact, Failed, Known
+from webhook.core.ask import Absent, Ask, AskPin, AskSibling, Fact, Failed, Known, Oracle
 from webhook.core.pins import Pinned, judge
 from webhook.core.reason import Reason, Trace
 from webhook.core.revision import Place, Revision, place_of
@@ -71,7 +71,7 @@ class _Read(Page, gc=False):
         return self.facts.get(name, self.otherwise)
 
 
-class Pins:
+class Pins(Oracle):
     """The oracle for AskPin. `remembered` in seconds: how long a pin is used before it is read again, because names come
     back with other contents and pins are written anew when their digest is gone."""
 
@@ -118,7 +118,7 @@ class Pins:
         return _Read(facts, Absent(notes=judged.ignored), life=self._remembered)
 
 
-class Siblings:
+class Siblings(Oracle):
     """The oracle for AskSibling."""
 
     def __init__(self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float) -> None:
