@@ -139,6 +139,13 @@ def test_a_pod_that_shows_our_annotation_is_judged_by_its_age_each_time() -> Non
     assert images(document, answer(engine, sent(document))) == [f"localhost:30081/team/app@{E}"]
 
 
+def fresh_at(world: World) -> Engine:
+    """One that remembers nothing, in the same world."""
+    other = World()
+    other.fact, other.now = world.fact, world.now
+    return other.engine()
+
+
 def test_a_seal_is_not_older_than_a_second() -> None:
     world = World()
     engine = world.engine()
@@ -147,8 +154,19 @@ def test_a_seal_is_not_older_than_a_second() -> None:
     assert answer(engine, sent(pod(IMAGE))) == first
     world.now = NOON + 1_001
     later = answer(engine, sent(pod(IMAGE)))
-    assert later != first
+    assert later == answer(fresh_at(world), sent(pod(IMAGE))) != first
     assert images(pod(IMAGE), later) == images(pod(IMAGE), first) == [f"localhost:30081/team/app@{D}"]
+    world.now = NOON + 2_001
+    assert answer(engine, sent(pod(IMAGE))) == later
+
+
+@pytest.mark.parametrize("now", [NOON + 1_001, NOON - 5], ids=["later", "set back"])
+def test_a_new_seal_is_put_on_no_old_decision(now: int) -> None:
+    world = World()
+    engine = world.engine()
+    answer(engine, sent(pod(IMAGE)))
+    world.now, world.fact = now, known(E, source="cached")
+    assert answer(engine, sent(pod(IMAGE))) == answer(fresh_at(world), sent(pod(IMAGE)))
 
 
 def test_a_clock_that_is_set_back_uses_nothing_again() -> None:

@@ -191,6 +191,16 @@ async def test_an_answer_that_was_pushed_out_of_memory_is_not_given_to_who_asks_
     assert world.peek() is None
 
 
+async def test_an_answer_in_use_is_not_pushed_out_of_memory_by_others(world: World) -> None:
+    world.reload(Resolving(entries=3))
+    await world.fetch()
+    for number in range(10):
+        world.clock.forward(1.1)
+        assert digest_of(world.peek()) == D
+        await world.fetch(digest_ask(Reference(HOST, f"app{number}", "x")))
+    assert len([image for image, _ in world.registries.asked if image == TAG]) == 1
+
+
 async def test_an_answer_that_was_replaced_is_not_given_to_who_asks_again(world: World) -> None:
     await world.fetch()
     assert [digest_of(world.peek()), digest_of(world.peek())] == [D, D]

@@ -183,8 +183,12 @@ class Engine:
             self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
             return untouched(review)
         milliseconds = self._clocks.wall()
-        known = self._recall.find(review, milliseconds)
+        known = self._recall.find(review)
         if known is not None:
+            if not known.is_sealed(milliseconds):
+                rest = encode_rest(review, known.decisions, self._sealer, milliseconds)
+                known = msgspec.structs.replace(known, rest=rest, sealed=milliseconds)
+                self._recall.keep(review, known)
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
         heard: list[Heard] = []

@@ -17,7 +17,8 @@ from webhook.core.memo import Memo
 from webhook.core.subject import Subject
 
 SEALED_FOR: Final = 1000
-"""Milliseconds for which a seal is used again: its time is that of the answer, give or take this."""
+"""Milliseconds for which a seal is used again: its time is that of the answer, give or take this. Then the answer is
+written anew from the same decisions."""
 
 KEPT: Final = 6 * 1024 * 1024
 """What all outcomes weigh: the bytes of their reviews, of their answers, and SLOT for each image."""
@@ -37,6 +38,10 @@ class Outcome(msgspec.Struct, frozen=True):
     rest: bytes
     sealed: int
 
+    def is_sealed(self, milliseconds: int) -> bool:
+        """Whether the seal in `rest` may be given out at this time."""
+        return 0 <= milliseconds - self.sealed <= SEALED_FOR
+
 
 class Recall:
     """The outcomes of one engine, bounded.
@@ -47,11 +52,11 @@ class Recall:
     def __init__(self) -> None:
         self._outcomes: Memo[int, Outcome] = Memo(KEPT)
 
-    def find(self, review: Review, milliseconds: int) -> Outcome | None:
+    def find(self, review: Review) -> Outcome | None:
         """The outcome, if memory still answers all its questions alike."""
         subject = review.subject
         outcome = self._outcomes.get(id(subject))
-        if outcome is None or outcome.subject is not subject or not 0 <= milliseconds - outcome.sealed <= SEALED_FOR:
+        if outcome is None or outcome.subject is not subject:
             return None
         for oracle, ask, fact in outcome.heard:
             now = oracle.peek_again(ask)

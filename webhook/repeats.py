@@ -17,6 +17,8 @@ login no other can read, nor learn by timing."""
 
 KEPT: Final = 4 * 1024 * 1024
 """Bytes of all questions that are at hand."""
+TOUCHED: Final = 1.0
+"""Seconds after which memory hears that an answer is still in use, so that it does not push it out."""
 QUESTION: Final = 1024
 """Bytes that one takes, and each character of a name in it one more."""
 
@@ -38,20 +40,24 @@ class Answers(LRUCache[Key, Entry]):
         super().__delitem__(key)
 
 
-class Repeat(msgspec.Struct, frozen=True, gc=False):
-    """A question that memory has answered, and what the answer hangs on. `label` is its registry's name in metrics."""
+class Repeat(msgspec.Struct, gc=False):
+    """A question that memory has answered, and what the answer hangs on. `label` is its registry's name in metrics; at
+    `used` (monotonic, in seconds) memory was told last that the answer is in use."""
 
     ask: AskDigest
     candidates: Candidates
+    key: Key
     entry: Entry
     label: str
+    used: float
 
 
 class Repeats:
     """The questions of one resolver that were answered from memory, by identity: that spares most of the way to the
-    answer. Each second a rollout's questions are new ones, so that what is in use does not look unused in memory."""
+    answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
         self._kept: Memo[int, Repeat] = Memo(KEPT)
 
     def find(self, ask: Ask, now: float) -> Repeat | None:
@@ -60,7 +66,12 @@ class Repeats:
         if found is None or found.ask is not ask:
             return None
         entry = found.entry
-        return found if entry.stands and entry.age(now) is Age.FRESH else None
+        if not entry.stands or entry.age(now) is not Age.FRESH:
+            return None
+        if now - found.used > TOUCHED:
+            found.used = now
+            self._answers.get(found.key)
+        return found
 
     def keep(self, repeat: Repeat) -> None:
         """Have it at hand."""

@@ -88,8 +88,8 @@ class Resolver(Oracle):
         self._now = memory.now
         self._observe = observe
         self._jitter = jitter
-        self._repeats = Repeats()
         memory.resize(settings.entries)
+        self._repeats = Repeats(memory.answers)
 
     def peek(self, ask: Ask) -> Fact | None:
         """From memory: answers and refusals that still count, and what remains while the breakers are open.
@@ -190,9 +190,10 @@ class Resolver(Oracle):
         candidates = self._credentials.peek(images[0], audience)
         if len(images) > 1 or since is not None or anew or candidates is None or candidates.notes:
             return
-        entry = self._memory.answers.get((images, candidates.fingerprint))
+        key = (images, candidates.fingerprint)
+        entry = self._memory.answers.get(key)
         if entry is not None and isinstance(ask, AskDigest):
-            self._repeats.keep(Repeat(ask, candidates, entry, self._label(images[0])))
+            self._repeats.keep(Repeat(ask, candidates, key, entry, self._label(images[0]), self._now()))
 
     def _held_back(self, images: tuple[Reference, ...]) -> Failed | None:
         """Why no upstream can be asked now; None when one can."""
