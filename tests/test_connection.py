@@ -1,7 +1,9 @@
 """The bounds of a connection, over raw TLS sockets: how slowly, how much, how long; and who leaves or breaks."""
 
 import asyncio
+import contextlib
 import json
+import socket
 import sys
 
 import pytest
@@ -12,6 +14,7 @@ from webhook.core.secret import Secret
 from webhook.desk import PATIENCE
 
 BOTH = pytest.mark.parametrize("lane", [True, False], ids=["lane", "asgi"])
+ELSEWHERE = pytest.mark.skipif(sys.platform != "linux", reason="on other systems loopback is one address")
 HEAD = b"POST /mutate HTTP/1.1\r\nHost: l\r\n"
 
 
@@ -230,12 +233,34 @@ async def test_large_bodies_that_arrive_at_once_are_bounded_together_and_give_th
         # One who leaves gives his room back too, as soon as that is seen.
         leaving = await running.connect()
         await leaving.send(large[:280_000])
-        while running.desk._room == 500_000:  # noqa: ASYNC110 - the count is the event
+        while not running.desk.gathered:  # noqa: ASYNC110 - the count is the event
             await asyncio.sleep(0)
         leaving.writer.transport.abort()
-        while running.desk._room < 500_000:  # noqa: ASYNC110 - as above
+        while running.desk.gathered:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0)
         for connection in (one, other, small):
+            connection.close()
+
+
+@BOTH
+@ELSEWHERE
+async def test_one_who_took_all_room_for_large_bodies_gives_way_to_one_from_elsewhere(*, lane: bool) -> None:
+    large = post(sized(1_000_000))
+    async with serving(lane=lane, gathered=2_000_000) as running:
+        many = [await running.connect("127.0.0.66") for _ in range(2)]
+        for number, connection in enumerate(many, 1):
+            await connection.send(large[:900_000])
+            while running.desk.gathered < number * 800_000:  # noqa: ASYNC110 - the count is the event
+                await asyncio.sleep(0)
+        few = await running.connect()
+        await few.send(large)
+        assert (await few.answer())[0] == 200
+        status, headers, _ = await many[1].answer()
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        assert running.count("moorage_reviews_shed_total") == 1
+        await many[0].send(large[900_000:])
+        assert (await many[0].answer())[0] == 200
+        for connection in (*many, few):
             connection.close()
 
 
@@ -406,15 +431,101 @@ async def test_a_new_connection_takes_nothing_from_those_who_wait(*, lane: bool)
             running.engine.waiting.clear()
             await connection.send(post(review("wait")))
             await running.engine.waiting.wait()
-        assert await (await running.connect()).is_closed()
+        assert await is_turned_away(running)
         running.engine.release.set()
         for connection in waiting:
             assert (await connection.answer())[0] == 200
             connection.close()
 
 
+async def is_turned_away(running: Running, source: str = "127.0.0.1") -> bool:
+    """Whether one who comes now is let go before he is heard."""
+    try:
+        return await (await running.connect(source)).is_closed()
+    except OSError:
+        return True
+
+
 @BOTH
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback is one address")
+@ELSEWHERE
+async def test_one_who_took_all_connections_keeps_nobody_from_elsewhere_out(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=4) as running:
+        many = [await running.connect("127.0.0.66") for _ in range(4)]
+        for connection in many:
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+            await connection.send(post(WHOLE)[:-5])
+        callers = running.server._callers
+        while not all(getattr(one, "_arriving_since", None) for one in callers):  # noqa: ASYNC110 - that is the event
+            await asyncio.sleep(0)
+        assert await is_turned_away(running, "127.0.0.66")
+        few = [await running.connect() for _ in range(2)]
+        for connection in few:
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+        told = [await connection.answer() for connection in many[:2]]
+        assert [(status, headers["retry-after"]) for status, headers, _ in told] == [(503, "1")] * 2
+        # Both hold as many now, and nobody takes a place from the other.
+        assert await is_turned_away(running, "127.0.0.66")
+        for connection in (*many[2:], *few):
+            await connection.send(post(WHOLE)[-5:] if connection in many else post(WHOLE))
+            assert (await connection.answer())[0] == 200
+        for connection in (*many, *few):
+            connection.close()
+
+
+@BOTH
+@ELSEWHERE
+async def test_those_who_come_and_do_not_finish_the_handshake_take_no_place_from_elsewhere(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=4, last_call=0.1) as running:
+        kept = await running.connect()
+        silent = [socket.create_connection(running.admission, source_address=("127.0.0.66", 0)) for _ in range(9)]
+        new = await running.connect()
+        for connection in (kept, new):
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+        # Two of four places are left to them: all others were let go.
+        for one in silent:
+            one.setblocking(False)
+        loop = asyncio.get_running_loop()
+        ended = {asyncio.create_task(loop.sock_recv(one, 1)) for one in silent}
+        gone: set[asyncio.Task[bytes]] = set()
+        while len(gone) < 7:
+            done, ended = await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+            gone |= done
+        for each in gone:
+            assert each.exception() is not None or each.result() == b""
+        for left in ended:
+            left.cancel()
+        await asyncio.gather(*ended, return_exceptions=True)
+        for one in silent:
+            one.close()
+        for connection in (kept, new):
+            connection.close()
+
+
+@BOTH
+async def test_a_handshake_that_fails_gives_its_place_back(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=2) as running:
+        kept = await running.connect()
+        for _ in range(5):
+            with socket.create_connection(running.admission) as broken:
+                broken.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                broken.setblocking(False)
+                with contextlib.suppress(ConnectionError):
+                    while await asyncio.get_running_loop().sock_recv(broken, 64):
+                        pass
+        await kept.send(post(WHOLE))
+        assert (await kept.answer())[0] == 200
+        other = await running.connect()
+        await other.send(post(WHOLE))
+        assert (await other.answer())[0] == 200
+        kept.close()
+        other.close()
+
+
+@BOTH
+@ELSEWHERE
 async def test_one_who_took_all_places_gives_way_to_a_review_from_elsewhere(*, lane: bool) -> None:
     async with serving(lane=lane, in_flight=2) as running:
         many = [await running.connect("127.0.0.66") for _ in range(2)]

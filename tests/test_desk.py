@@ -96,12 +96,44 @@ async def test_a_deadline_is_counted_from_the_arrival(query: str, seconds: float
     assert engine.deadlines == [1000.0 + seconds]
 
 
+class Body:
+    """One that arrives."""
+
+    def __init__(self) -> None:
+        self.is_turned_away = False
+
+    def give_way(self) -> None:
+        self.is_turned_away = True
+
+
+def held(at: Desk, *parts: tuple[Body, int, str]) -> list[bool]:
+    """Whether each is still held when all have come."""
+    for body, size, source in parts:
+        at.make_room(body, size, source)
+    return [not body.is_turned_away for body, _, _ in parts]
+
+
 def test_room_is_given_once_and_comes_back() -> None:
     at, _ = desk(gathered=100)
-    assert at.make_room(60)
-    assert not at.make_room(50)
-    at.give_back(60)
-    assert at.make_room(100)
+    one = Body()
+    assert held(at, (one, 60, "a"), (Body(), 50, "a")) == [True, False]
+    at.give_back(one, "a")
+    assert at.gathered == 0
+    assert held(at, (Body(), 100, "a")) == [True]
+
+
+def test_the_source_that_took_all_room_gives_back_as_much_as_another_needs() -> None:
+    at, _ = desk(gathered=100)
+    assert held(at, *[(Body(), 25, "many") for _ in range(4)], (Body(), 40, "few")) == [True, True, False, False, True]
+    assert at.gathered == 90
+
+
+def test_a_body_that_grows_beyond_what_others_hold_gives_way_itself() -> None:
+    at, _ = desk(gathered=100)
+    grows, stays = Body(), Body()
+    assert held(at, (stays, 45, "few"), (grows, 30, "many"), (grows, 20, "many")) == [True, True, True]
+    assert held(at, (grows, 10, "many")) == [False]
+    assert (at.gathered, stays.is_turned_away) == (45, False)
 
 
 class Broken:

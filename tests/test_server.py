@@ -217,7 +217,9 @@ async def test_the_end_waits_for_callers_who_came_before_the_port_was_closed(
     async with serving() as running:
         connection = await caller(running)
         running.server.stop()
-        while running.server._admission.servers[0].is_serving():  # noqa: ASYNC110 - the flag is the event
+        arrivals = running.server._arrivals
+        assert arrivals is not None
+        while arrivals.is_serving():  # noqa: ASYNC110 - the flag is the event
             await asyncio.sleep(0)
         for _ in range(50):
             await asyncio.sleep(0)

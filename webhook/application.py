@@ -44,13 +44,13 @@ async def _reply(desk: Desk, scope: Scope, receive: Receive) -> Reply | None:
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY:
         return TOO_LARGE
-    body = await _Body(desk, receive).read()
+    source = scope["client"][0] if scope["client"] is not None else ""
+    body = await _Body(desk, receive, source).read()
     if not isinstance(body, bytes):
         return body
     outcome = desk.reply_now(body)
     if isinstance(outcome, Reply):
         return outcome
-    source = scope["client"][0] if scope["client"] is not None else ""
     answering = desk.reply(outcome, scope["query_string"].decode("latin-1"), arrived, source)
     leaving = asyncio.ensure_future(_left(receive))
     try:
@@ -70,20 +70,27 @@ async def _left(receive: Receive) -> None:
 class _Body:
     """The body of one review, up to the cap, in time, and as long as there is room for it."""
 
-    def __init__(self, desk: Desk, receive: Receive) -> None:
+    def __init__(self, desk: Desk, receive: Receive, source: str) -> None:
         self._desk = desk
         self._receive = receive
-        self._held = 0
+        self._source = source
+        self._time = asyncio.timeout(desk.patience)
+        self._is_turned_away = False
 
     async def read(self) -> bytes | Reply | None:
         """None when the caller left before it was whole."""
         try:
-            async with asyncio.timeout(self._desk.patience):
+            async with self._time:
                 return await self._read()
         except TimeoutError:
-            return TOO_SLOW
+            return self._desk.turned_away() if self._is_turned_away else TOO_SLOW
         finally:
-            self._desk.give_back(self._held)
+            self._desk.give_back(self, self._source)
+
+    def give_way(self) -> None:
+        """Read no more of it: its time is over."""
+        self._is_turned_away = True
+        self._time.reschedule(0.0)
 
     async def _read(self) -> bytes | Reply | None:
         parts: list[bytes] = []
@@ -96,17 +103,13 @@ class _Body:
             size += len(part)
             if size > MAX_BODY:
                 return TOO_LARGE
-            if size > SMALL and not self._hold(len(part)):
-                return self._desk.turned_away()
+            if size > SMALL and part:
+                self._desk.make_room(self, len(part), self._source)
+                if self._is_turned_away:
+                    return self._desk.turned_away()
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
-
-    def _hold(self, size: int) -> bool:
-        if not self._desk.make_room(size):
-            return False
-        self._held += size
-        return True
 
 
 async def _send(reply: Reply, send: Send) -> None:

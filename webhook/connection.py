@@ -8,13 +8,17 @@ protocol over h11 serves, which bounds headers too.
 import asyncio
 import inspect
 from http import HTTPStatus
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from webhook.core.admission import MAX_BODY
-from webhook.desk import CROWD, PATIENCE, TEXT, TOO_LARGE, TOO_SLOW, Reply
+from webhook.core.places import Places
+from webhook.desk import CROWD, FULL, PATIENCE, TEXT, TOO_LARGE, TOO_SLOW, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 AROUND: Final = 64 * 1024
 """Bytes of a request that are no body: its line, headers, trailers and what cuts a body into chunks."""
@@ -53,7 +57,6 @@ RELIED_ON: Final = {
         "loop",
         "timeout_keep_alive",
         "expect_100_continue",
-        "connections",
         "client",
     ),
     "cycle": ("disconnected", "response_started", "response_complete", "keep_alive", "message_event"),
@@ -69,15 +72,22 @@ def fits() -> bool:
     return methods and attributes and all(f"self.{name}" in cycle for name in RELIED_ON["cycle"])
 
 
-class Connection(HttpToolsProtocol):
-    """A connection of uvicorn's, with bounds. `patience` in seconds is what a request may take to arrive, `crowd` how many
-    connections there may be.
+def _least_missed(connections: "Sequence[Connection]") -> "Connection":
+    """Which of them has to go: the one that was not used for longest, else the one that takes longest to say what it wants,
+    else the one that had an answer last."""
+    return min(connections, key=Connection.worth)
 
-    For a fifth of that, what a refused caller still sends is read and thrown away, so that it gets to see the answer.
+
+class Connection(HttpToolsProtocol):
+    """A connection of uvicorn's, with bounds. `patience` in seconds is what a request may take to arrive, `crowd` the
+    places of all connections that may be at once. From its caller's arrival on it has one of them: `handshake` is what he
+    has to get through before there is a transport.
+
+    For a fifth of that patience, what a refused caller still sends is read and thrown away, so that it gets to see the answer.
     """
 
     patience: ClassVar[float] = PATIENCE
-    crowd: ClassVar[int] = CROWD
+    crowd: "ClassVar[Places[Connection]]" = Places(CROWD, _least_missed)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -94,6 +104,8 @@ class Connection(HttpToolsProtocol):
         self._has_ended = False
         self._stopping = False
         self._used = False
+        self._source: str | None = None
+        self.handshake: asyncio.Future[Any] | None = None
 
     def is_expected(self, within: float) -> bool:
         """Whether a request is arriving, or must be: its caller has come within so many seconds and said nothing yet."""
@@ -103,14 +115,45 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start to watch for requests that do not arrive and connections that nobody uses."""
         super().connection_made(transport)
+        self.handshake = None
         self._look = self.loop.call_later(self.patience / 4, self._look_after)
-        if len(self.connections) > self.crowd:
-            self._make_room()
+        if self._source is None:
+            self.enter(self.client[0] if self.client is not None else "")
+        elif self._has_ended:
+            transport.abort()
 
-    def _make_room(self) -> None:
-        """End the connection that was not used for longest; this one, if all others are in use."""
-        idle = [one for one in self.connections if isinstance(one, Connection) and one.is_unused() and one is not self]
-        (min(idle, key=lambda one: one._quiet_since) if idle else self)._end()  # noqa: SLF001 - of our own kind
+    def enter(self, source: str) -> bool:
+        """Take a place among all connections, for which another one may have to go; whether it is not this one."""
+        self._source = source
+        for one in self.crowd.take(self, source):
+            one.give_way()
+        return not self._has_ended
+
+    def worth(self) -> tuple[int, float]:
+        """The less, the sooner it may go."""
+        if self._is_deaf:
+            return 0, self._quiet_since
+        if self.is_unused():
+            return 1, self._quiet_since
+        if self._arriving_since is not None:
+            return 2, self._arriving_since
+        return 3, -self._quiet_since
+
+    def give_way(self) -> None:
+        """Others need the place; what is arriving is told so."""
+        if self._arriving_since is None or self._is_deaf:
+            self._end()
+        else:
+            self._refuse(self._full())
+
+    def _full(self) -> Reply:
+        return FULL
+
+    def is_gone(self) -> None:
+        """It has ended, or will never begin: its place is free."""
+        self._is_deaf = self._has_ended = True
+        if self._source is not None:
+            self.crowd.leave(self, self._source)
 
     def is_unused(self) -> bool:
         """Whether nothing arrives and nobody waits."""
@@ -118,7 +161,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop watching."""
-        self._is_deaf = self._has_ended = True
+        self.is_gone()
         if self._look is not None:
             self._look.cancel()
         super().connection_lost(exc)
@@ -275,7 +318,10 @@ class Connection(HttpToolsProtocol):
         if not self._has_ended:
             self._is_deaf = self._has_ended = True
             self._quiet_since = self.loop.time()
-            self.transport.close()
+            if self.transport is not None:
+                self.transport.close()
+            elif self.handshake is not None:
+                self.handshake.cancel()
 
     def shutdown(self) -> None:
         """The server stops: let a request that is arriving be answered first, and one that is on its way."""
@@ -318,4 +364,9 @@ def encoded(reply: Reply, *, keep: bool) -> bytes:
 
 def connection_of(patience: float, crowd: int) -> type[Connection]:
     """The protocol with these bounds, for `uvicorn.Config(http=…)`."""
-    return type("BoundConnection", (Connection,), {"patience": patience, "crowd": crowd})
+    return type("BoundConnection", (Connection,), bounds(patience, crowd))
+
+
+def bounds(patience: float, crowd: int) -> dict[str, Any]:
+    """What a kind of connections of its own shares: `crowd` of them may be at once."""
+    return {"patience": patience, "crowd": Places(crowd, _least_missed)}

@@ -16,11 +16,11 @@ from webhook.engine import Waiting
 
 IN_FLIGHT: Final = 512
 """Reviews that may wait for a registry at once; those that memory answers are not counted. One API server may need all of
-them, so that no source has a bound of its own: where they run out, the source that holds most gives way."""
+them, so that no source has a bound of its own, here and below: where they run out, the source that holds most gives way."""
 PATIENCE: Final = 10.0
 """Seconds that a request may take to arrive."""
 CROWD: Final = 2048
-"""Connections at once; each takes some 50 KiB. API servers keep 25 idle ones each and open more in bursts."""
+"""Connections at once, with those whose handshake is under way; each takes some 50 KiB. API servers keep 25 idle ones each and open more in bursts."""
 SMALL: Final = 64 * 1024
 """Bytes up to which the body of a review that is still arriving is not counted."""
 GATHERED: Final = 64 * 1024 * 1024
@@ -38,6 +38,13 @@ class Deciding(Protocol):
 
     async def answer(self, waiting: Waiting, *, deadline: float) -> bytes:
         """By the absolute loop time `deadline`."""
+
+
+class Arriving(Protocol):
+    """A large body on its way."""
+
+    def give_way(self) -> None:
+        """Its room is needed: its sender is turned away, and nothing of it is held from now on."""
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +94,7 @@ class Desk:
         self._is_secret = False
         self.serve_at(secrets)
         self._places: Places[asyncio.Future[Reply]] = Places(in_flight)
-        self._room = gathered
+        self._room: Places[Arriving] = Places(gathered)
         self._shed = shed
         self._fault = fault
 
@@ -130,10 +137,10 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         told: asyncio.Future[Reply] = loop.create_future()
-        gone = self._places.take(told, source)
-        if gone is not None and not gone.done():
-            gone.set_result(self.turned_away())
-        if gone is not told:
+        for gone in self._places.take(told, source):
+            if not gone.done():
+                gone.set_result(self.turned_away())
+        if not told.done():
             work = loop.create_task(self._finish(waiting, query, arrived))
             work.add_done_callback(partial(_tell, told))
             told.add_done_callback(partial(self._leave, source, work))
@@ -156,16 +163,20 @@ class Desk:
         self._shed()
         return FULL
 
-    def make_room(self, size: int) -> bool:
-        """Whether so many bytes more of bodies that are arriving may be held; they are until `give_back`."""
-        if size > self._room:
-            return False
-        self._room -= size
-        return True
+    def make_room(self, body: Arriving, size: int, source: str) -> None:
+        """So many bytes more of a body from this source are held, until `give_back`. Who has to give way for them is told
+        so; that may be this body."""
+        for gone in self._room.take(body, source, size):
+            gone.give_way()
 
-    def give_back(self, size: int) -> None:
-        """So many bytes are held no longer."""
-        self._room += size
+    def give_back(self, body: Arriving, source: str) -> None:
+        """It is held no longer."""
+        self._room.leave(body, source)
+
+    @property
+    def gathered(self) -> int:
+        """Bytes of large bodies that are held."""
+        return self._room.taken
 
     def _admit(self, body: bytes, error: Exception) -> Reply:
         try:

@@ -6,7 +6,7 @@ It takes a request only when nothing else is open on the connection; all else go
 import asyncio
 from typing import Any, Final
 
-from webhook.connection import TOO_MUCH, Connection, encoded
+from webhook.connection import TOO_MUCH, Connection, bounds, encoded
 from webhook.core.admission import MAX_BODY
 from webhook.desk import SMALL, TOO_LARGE, Desk, Reply
 from webhook.engine import Waiting
@@ -33,7 +33,7 @@ class Lane(Connection):
         super().__init__(*args, **kwargs)
         self._mine = False
         self._body: list[bytes] = []
-        self._held = 0
+        self._is_held = False
         self._began = 0.0
         self._answering: asyncio.Future[Reply] | None = None
 
@@ -96,16 +96,27 @@ class Lane(Connection):
         self._size += size
         if self._size > MAX_BODY:
             self._refuse(TOO_LARGE)
-        elif self._size > SMALL and not self._hold(size):
-            self._refuse(self.desk.turned_away())
-        else:
+        elif self._size <= SMALL or self._hold(size):
             self._body.append(body)
 
     def _hold(self, size: int) -> bool:
-        if not self.desk.make_room(size):
-            return False
-        self._held += size
-        return True
+        """Whether the body may still be held; others, or this one, may have to give way for it."""
+        self._is_held = True
+        self.desk.make_room(self, size, self._address())
+        return not self._is_deaf
+
+    def _address(self) -> str:
+        return self.client[0] if self.client is not None else ""
+
+    def give_way(self) -> None:
+        """As ever; a review that waits is told so, too."""
+        if self._answering is None:
+            super().give_way()
+        elif not self._answering.done():
+            self._answering.set_result(self.desk.turned_away())
+
+    def _full(self) -> Reply:
+        return self.desk.turned_away()
 
     def on_message_complete(self) -> None:
         """A request has arrived whole: answer it, at once when memory can."""
@@ -120,7 +131,7 @@ class Lane(Connection):
         parts = self._body
         outcome = self.desk.reply_now(parts[0] if len(parts) == 1 else b"".join(parts))
         self._body = []
-        if self._held:
+        if self._is_held:
             self._drop_body()
         keep = self.parser.should_keep_alive()
         if isinstance(outcome, Reply):
@@ -131,8 +142,9 @@ class Lane(Connection):
 
     def _drop_body(self) -> None:
         self._body = []
-        self.desk.give_back(self._held)
-        self._held = 0
+        if self._is_held:
+            self._is_held = False
+            self.desk.give_back(self, self._address())
 
     def _refuse(self, reply: Reply) -> None:
         self._drop_body()
@@ -143,8 +155,7 @@ class Lane(Connection):
         stand_in = _Open(keep_alive=keep)
         self.cycle = stand_in  # type: ignore[assignment]  # as much of a cycle as uvicorn looks at
         query = self.url.partition(b"?")[2].decode("latin-1")
-        source = self.client[0] if self.client is not None else ""
-        self._answering = told = self.desk.reply(waiting, query, self._began, source)
+        self._answering = told = self.desk.reply(waiting, query, self._began, self._address())
         self.tasks.add(told)  # type: ignore[arg-type]  # uvicorn only counts and cancels them
         told.add_done_callback(lambda done: self._answered(done, stand_in))
 
@@ -171,4 +182,4 @@ class Lane(Connection):
 
 def lane_of(desk: Desk) -> type[Lane]:
     """The protocol for one desk, for `uvicorn.Config(http=…)`."""
-    return type("DeskLane", (Lane,), {"desk": desk, "patience": desk.patience, "crowd": desk.crowd})
+    return type("DeskLane", (Lane,), {"desk": desk, **bounds(desk.patience, desk.crowd)})

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import uvicorn
@@ -54,13 +54,23 @@ class Listen(msgspec.Struct, frozen=True):
         return made
 
 
+class Listener(Protocol):
+    """Who takes callers at a port: an `asyncio.Server`, or `webhook.arrivals.Arrivals`."""
+
+    def close(self) -> None:
+        """Take nobody more."""
+
+    async def wait_closed(self) -> None:
+        """Until that is done."""
+
+
 class Quiet(uvicorn.Server):
     """A uvicorn server whose signals, listeners and end are ours. `listen` makes its listener; it is `up` from then on,
     until `ending` is set."""
 
-    def __init__(self, config: uvicorn.Config, listen: Callable[["Quiet"], Awaitable[asyncio.Server]]) -> None:
+    def __init__(self, config: uvicorn.Config, listen: Callable[["Quiet"], Awaitable[Listener]]) -> None:
         super().__init__(config)
-        self.servers: list[asyncio.Server] = []
+        self.listeners: list[Listener] = []
         self.up = asyncio.Event()
         self.ending = asyncio.Event()
         self._listen = listen
@@ -73,7 +83,7 @@ class Quiet(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
         """Listen."""
         await self.lifespan.startup()
-        self.servers = [await self._listen(self)]
+        self.listeners = [await self._listen(self)]
         self.started = True
         self.up.set()
 
@@ -85,7 +95,7 @@ class Quiet(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - as in uvicorn
         """Take nobody new; end once all who wait have their answers, or at `GRACE`."""
         # Uvicorn's own takes a tenth of a second at least, also where nobody is connected.
-        for server in self.servers:
+        for server in self.listeners:
             server.close()
         for connection in tuple(self.server_state.connections):
             connection.shutdown()
@@ -93,7 +103,7 @@ class Quiet(uvicorn.Server):
             async with asyncio.timeout(GRACE):
                 while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(LOOK_EVERY)
-                for server in self.servers:
+                for server in self.listeners:
                     await server.wait_closed()
         for task in tuple(self.server_state.tasks):
             task.cancel()

@@ -11,12 +11,13 @@ from weakref import WeakSet
 
 from webhook import closing
 from webhook.application import admission
+from webhook.arrivals import Arrivals
 from webhook.connection import Connection, connection_of, fits
 from webhook.core.callers import Allowed
 from webhook.desk import Desk
 from webhook.doorkeeper import Door, kept
 from webhook.lane import lane_of
-from webhook.listening import BACKLOG, CannotServe, Listen, Quiet, address_of, announce, configured, until
+from webhook.listening import BACKLOG, CannotServe, Listen, Listener, Quiet, address_of, announce, configured, until
 from webhook.ops import operations
 from webhook.readiness import Handshake
 from webhook.telemetry import FLUSH_EVERY, Telemetry
@@ -24,11 +25,8 @@ from webhook.tls import Pair, context
 
 if TYPE_CHECKING:
     import socket
+    import ssl
 
-HANDSHAKE: Final = 10
-"""Seconds for a TLS handshake; the API server gives up after as many."""
-GOODBYE: Final = 2
-"""Seconds that a caller may take to agree that a connection ends."""
 LAST_CALL: Final = 2.0
 """Seconds that those who connected just before the end get to say what they want."""
 
@@ -78,7 +76,7 @@ class Server:
         self.stopping = self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._begin = asyncio.Event()
-        self._swapping = asyncio.Lock()
+        self._arrivals: Arrivals | None = None
         protocol = self._protocol(lane=self._lane)
         if client_names:
             protocol = kept(protocol, Door(Allowed(client_names), telemetry.refused, desk.patience / 5))
@@ -129,7 +127,7 @@ class Server:
             flushing.cancel()
             for one in (*serving, *self._tasks):
                 one.cancel()
-            for listener in (*self._admission.servers, *self._ops.servers):
+            for listener in (*self._admission.listeners, *self._ops.listeners):
                 listener.close()
             self._socket.close()
             self._telemetry.log.flush()
@@ -150,22 +148,14 @@ class Server:
     async def swap(self, pair: Pair, *, client_ca: str) -> None:
         """Serve new connections with another certificate and authority of clients; open ones stay.
 
-        A new listener on a duplicate of the socket replaces the old one: changing a context under a listener would
-        not change what is asked of clients.
-
         Raises:
             BadCertificate: they cannot be loaded; what was in force still is.
         """
         made = context(pair, client_ca=client_ca)
-        async with self._swapping:
-            if self._stop.is_set():
-                return
-            self._context = made
-            if self._admission.servers:
-                listener = await self._listen_for_reviews(self._admission)
-                old, self._admission.servers[0] = self._admission.servers[0], listener
-                old.close()
-            self._pair, self._client_ca = pair, client_ca
+        if self._stop.is_set():
+            return
+        self._context = made
+        self._pair, self._client_ca = pair, client_ca
         self._begin.set()
         self._telemetry.expiry.set(pair.expires)
         self._telemetry.log.write("info", "certificate changed", expires=pair.expires)
@@ -180,20 +170,19 @@ class Server:
             raise CannotServe(self.missing)
         return self._pair
 
-    async def _listen_for_reviews(self, server: Quiet) -> asyncio.Server:
+    async def _listen_for_reviews(self, server: Quiet) -> Listener:
         if self._socket is None:
             raise CannotServe("the port is not bound")
-        # A duplicate: the listener closes its socket when the next one takes over.
-        return await asyncio.get_running_loop().create_server(
-            lambda: self._caller(server),
-            sock=self._socket.dup(),
-            ssl=self._context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HANDSHAKE,
-            ssl_shutdown_timeout=GOODBYE,
-        )
+        self._arrivals = Arrivals(self._socket, lambda: self._caller(server), self._context_in_force)
+        self._arrivals.listen(BACKLOG)
+        return self._arrivals
 
-    async def _listen_ops(self, server: Quiet) -> asyncio.Server:
+    def _context_in_force(self) -> "ssl.SSLContext":
+        if self._context is None:
+            raise CannotServe(self.missing)
+        return self._context
+
+    async def _listen_ops(self, server: Quiet) -> Listener:
         if self._ops_socket is None:
             raise CannotServe("the port is not bound")
         return await asyncio.get_running_loop().create_server(server.protocol, sock=self._ops_socket, backlog=BACKLOG)
@@ -244,12 +233,13 @@ class Server:
         if self.up.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), self._drain)
-            async with self._swapping:
-                if self._socket is not None:
-                    closing.turn_away(self._socket)
-                    await asyncio.sleep(closing.IN_FLIGHT)
-                self._close_the_door()
+            if self._socket is not None:
+                closing.turn_away(self._socket)
+                await asyncio.sleep(closing.IN_FLIGHT)
+            self._close_the_door()
             await self._hear_the_last()
+            if self._arrivals is not None:
+                self._arrivals.hang_up()
         for server in (self._admission, self._ops):
             server.ending.set()
         await asyncio.gather(*serving)
@@ -257,28 +247,11 @@ class Server:
 
     def _close_the_door(self) -> None:
         """Take nobody new. Whom the kernel took already is let in."""
-        self._admission.servers[0].close()
-        if self._socket is None:
+        if self._socket is None or self._arrivals is None:
             return
-        loop = asyncio.get_running_loop()
+        self._arrivals.close()
         for caller in closing.close(self._socket):
-            task = asyncio.ensure_future(
-                loop.connect_accepted_socket(
-                    lambda: self._caller(self._admission),
-                    caller,
-                    ssl=self._context,
-                    ssl_handshake_timeout=HANDSHAKE,
-                    ssl_shutdown_timeout=GOODBYE,
-                )
-            )
-            self._tasks.add(task)
-            task.add_done_callback(self._let_in)
-
-    def _let_in(self, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            # A handshake that failed is the caller's trouble, here as with a listener.
-            task.exception()
+            self._arrivals.let_in(caller)
 
     async def _hear_the_last(self) -> None:
         clock = asyncio.get_running_loop().time

@@ -16,9 +16,9 @@ def taken(count: int, sources: str) -> tuple[dict[str, int], list[str]]:
     for number, source in enumerate(sources):
         gone = places.take((source, number), source)
         held.add((source, number))
-        if gone is not None:
-            held.remove(gone)
-            went.append(gone[0])
+        for one in gone:
+            held.remove(one)
+            went.append(one[0])
     return {source: sum(one == source for one, _ in held) for source in dict.fromkeys(sources)}, went
 
 
@@ -46,7 +46,7 @@ def test_when_four_places_are_taken_the_source_that_holds_most_gives_way(
 
 def test_the_newest_goes_for_he_is_farthest_from_his_answer() -> None:
     places: Places[int] = Places(2)
-    assert [places.take(1, "a"), places.take(2, "a"), places.take(3, "b")] == [None, None, 2]
+    assert [places.take(1, "a"), places.take(2, "a"), places.take(3, "b")] == [[], [], [2]]
 
 
 def test_without_places_each_goes_at_once() -> None:
@@ -58,7 +58,34 @@ def test_a_place_that_is_left_is_free_once() -> None:
     places.take(1, "a")
     places.leave(1, "a")
     places.leave(1, "a")
-    assert [places.take(2, "b"), places.take(3, "c")] == [None, 3]
+    assert [places.take(2, "b"), places.take(3, "c")] == [[], [3]]
+
+
+def test_who_gives_way_may_be_picked_among_those_of_one_source() -> None:
+    places: Places[int] = Places(3, min)
+    for holder in (5, 7, 6):
+        places.take(holder, "a")
+    assert [places.take(1, "b"), places.take(9, "a"), places.take(8, "a")] == [[5], [6], [7]]
+
+
+@given(st.integers(1, 300), st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 50))))
+def test_room_is_never_given_twice_and_who_holds_less_than_his_part_is_never_turned_away(
+    count: int, parts: list[tuple[str, int, int]]
+) -> None:
+    places: Places[tuple[str, int]] = Places(count)
+    held: dict[tuple[str, int], int] = {}
+    sources = len({source for source, _, _ in parts})
+    for source, number, size in parts:
+        holder = (source, number)
+        sums = {one: sum(some for (whose, _), some in held.items() if whose == one) for one in "abc"}
+        gone = places.take(holder, source, size)
+        held[holder] = held.get(holder, 0) + size
+        for one in gone:
+            del held[one]
+        assert places.taken == sum(held.values()) <= count
+        if sums[source] + size <= count // sources:
+            assert holder not in gone
+            assert all(sums[whose] > sums[source] + size for whose, _ in gone)
 
 
 @given(st.integers(1, 12), st.text("abcd", max_size=60))
