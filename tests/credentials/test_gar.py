@@ -9,13 +9,14 @@ from typing import Final
 import pytest
 
 from tests.support.cloud import Front, Logged, Said, served
-from tests.support.google import Google
+from tests.support.google import POOL, Google
 from tests.support.registry import CANARY, PATH
 from webhook.credentials.cloud import Threads
 from webhook.credentials.gar import Gar
 
 HOST: Final = "europe-west1-docker.pkg.dev"
 HOURS: Final = 3600.0
+REFUSED: Final = "Google refuses the credentials, or cannot be reached"
 KINDS: Final = "external_account, service_account, impersonated_service_account, authorized_user"
 
 
@@ -55,6 +56,61 @@ def pinned(google: Google) -> str:
 
 def is_clean(google: Google, *texts: str) -> bool:
     return not [secret for secret in google.secrets() for text in texts if secret in text]
+
+
+Written = Callable[[Google, Path, pytest.MonkeyPatch], Path]
+
+
+def a_key(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return google.write_key(folder)
+
+
+def a_person(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return google.write_person(folder)
+
+
+def a_node_at_amazon(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    google.aws.has_role = True
+    return google.write_amazon(folder)
+
+
+def a_process_at_amazon(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One that was given keys."""
+    name = google.aws.key()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", name)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", google.aws.keys[name].secret)
+    monkeypatch.setenv("AWS_SESSION_TOKEN", google.aws.keys[name].session)
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    return google.write_amazon(folder)
+
+
+@pytest.mark.parametrize("written", [a_key, a_person, a_node_at_amazon, a_process_at_amazon])
+async def test_other_identities_log_in_too_and_once_for_all(
+    written: Written, google: Google, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(written(google, tmp_path, monkeypatch)))
+    async with opened(front, HOST) as stack:
+        seen = await stack.admit(f"{HOST}/{PATH}:stable")
+        assert seen.images == [pinned(google)], seen.warnings
+        assert await stack.burst(HOST, 20) == {pinned(google)}
+        assert len(google.tokens) == 1
+        assert is_clean(google, stack.shown(), json.dumps(seen.pod), *seen.warnings)
+        # Nothing was asked of Amazon but what its node knows; the question to STS is Google's to ask.
+        assert not google.of("sts.us-west-2")
+        assert not google.of("sts.eu-central-1")
+
+
+async def test_a_key_that_was_replaced_is_read_anew(
+    google: Google, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(google.write_key(tmp_path)))
+    async with opened(front, HOST) as stack:
+        assert await stack.burst(HOST, 1) == {pinned(google)}
+        google.write_key(tmp_path)
+        del google.keys["key-0"]
+        google.expire()
+        stack.clock.forward(2 * HOURS)
+        assert await stack.burst(HOST, 5) == {pinned(google)}
 
 
 @pytest.mark.parametrize("host", [HOST, "gcr.io", "eu.gcr.io"])
@@ -127,9 +183,95 @@ def no_trust(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
 
 
+def a_deleted_key(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder)
+    google.keys.clear()
+
+
+def a_key_of_somebody_else(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder, client_email="other@project.iam.gserviceaccount.com")
+
+
+def a_key_under_another_name(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder)
+    google.write_key(folder, private_key_id="key-0")
+
+
+def a_key_that_is_none(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder, private_key=f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n")
+
+
+def a_key_of_numbers(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder, private_key=17)
+
+
+def half_a_key(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_key(folder, client_email=None, token_uri="")
+
+
+def a_person_who_logged_out(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_person(folder, refresh_token=CANARY)
+
+
+def half_a_person(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_person(folder, refresh_token=None)
+
+
+def a_kind_that_is_no_text(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_person(folder, type=["authorized_user"])
+
+
+def half_a_federation(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_federation(folder, "token", token_url=None)
+
+
+def no_source(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_federation(folder, "token", credential_source=CANARY)
+
+
+def a_node_without_a_role(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_amazon(folder)
+
+
+def an_expired_key_of_amazons(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_process_at_amazon(google, folder, monkeypatch)
+    for key in google.aws.keys.values():
+        key.until = 0.0
+
+
+def a_wrong_key_of_amazons(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_process_at_amazon(google, folder, monkeypatch)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", CANARY)
+
+
+def another_provider_of_amazons(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.aws.has_role = True
+    google.write_amazon(folder, audience=POOL)
+
+
+def another_version_of_amazons(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    google.write_amazon(folder, credential_source={"environment_id": "aws9", "regional_cred_verification_url": CANARY})
+
+
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
+        (a_deleted_key, REFUSED),
+        (a_key_of_somebody_else, REFUSED),
+        (a_key_under_another_name, REFUSED),
+        (a_key_that_is_none, "the credentials file cannot be used"),
+        (a_key_of_numbers, "the credentials file cannot be used"),
+        (half_a_key, "the credentials file lacks client_email, token_uri"),
+        (a_person_who_logged_out, REFUSED),
+        (half_a_person, "the credentials file lacks refresh_token"),
+        (a_kind_that_is_no_text, f"the credentials file is none of {KINDS}"),
+        (half_a_federation, "the credentials file lacks token_url"),
+        (no_source, "the credentials file cannot be used"),
+        (a_node_without_a_role, REFUSED),
+        (an_expired_key_of_amazons, "Google's token service refuses the identity"),
+        (a_wrong_key_of_amazons, "Google's token service refuses the identity"),
+        (another_provider_of_amazons, "Google's token service refuses the identity"),
+        (another_version_of_amazons, "the credentials file cannot be used"),
         (nothing, "Google refuses the credentials, or cannot be reached"),
         (other_audience, "Google's token service refuses the identity"),
         (expired, "Google's token service refuses the identity"),

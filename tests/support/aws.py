@@ -1,5 +1,5 @@
 """Amazon's services as far as a login at ECR needs them: STS, the metadata service (version 2), the agent of EKS Pod
-Identity, ECR private and public.
+Identity, ECR private and public; and as far as others believe it: who signed a question to STS for his own name.
 
 Rules: signatures are checked with botocore's own signer, for the region and the service that the host name says;
 temporary keys want their session token and expire; a web identity token is a signed JWT for the audience
@@ -69,7 +69,7 @@ class Aws(Cloud):
         self.has_role = False
         self.throttled = 0
         self.issued = 0
-        self.services = [self._sts, self._ecr, self._ecr_public, self._imds, self._agent, self._registry, self._gallery]
+        self.services = [self._sts, self._ecr, self._ecr_public, self.imds, self._agent, self._registry, self._gallery]
 
     def key(self, *, life: float = 3600.0, is_temporary: bool = True, may_log_in: bool = True) -> str:
         """A new access key."""
@@ -121,7 +121,7 @@ class Aws(Cloud):
         place = _API.fullmatch(ask.host)
         if place is None or not ask.is_tls:
             return None
-        wrong = self._unsigned(ask, place["region"], "ecr")
+        wrong = self.unsigned(ask, place["region"], "ecr")
         if wrong is not None:
             return wrong
         if ask.headers.get("x-amz-target") != _PRIVATE:
@@ -132,7 +132,7 @@ class Aws(Cloud):
     def _ecr_public(self, ask: Ask) -> Said | None:
         if ask.host != "api.ecr-public.us-east-1.amazonaws.com" or not ask.is_tls:
             return None
-        wrong = self._unsigned(ask, "us-east-1", "ecr-public")
+        wrong = self.unsigned(ask, "us-east-1", "ecr-public")
         if wrong is not None:
             return wrong
         return as_json({"authorizationData": self._token("public")})
@@ -145,7 +145,14 @@ class Aws(Cloud):
         packed = b64encode(f"AWS:{password}".encode()).decode()
         return {"authorizationToken": packed, "expiresAt": time.time() + self.life}
 
-    def _unsigned(self, ask: Ask, region: str, service: str) -> Said | None:
+    def vouches(self, ask: Ask) -> bool:
+        """Whether STS would tell whoever signed this who he is."""
+        place = _STS.fullmatch(ask.host)
+        if place is None or ask.query != {"Action": "GetCallerIdentity", "Version": "2011-06-15"}:
+            return False
+        return self.unsigned(ask, place["region"] or "us-east-1", "sts") is None
+
+    def unsigned(self, ask: Ask, region: str, service: str) -> Said | None:
         """What is wrong with a signed request."""
         if self.throttled > 0:
             self.throttled -= 1
@@ -166,7 +173,8 @@ class Aws(Cloud):
             return _json_error(400, "InvalidSignatureException")
         return None if key.may_log_in else _json_error(400, "AccessDeniedException")
 
-    def _imds(self, ask: Ask) -> Said | None:
+    def imds(self, ask: Ask) -> Said | None:
+        """The metadata service of a node."""
         if ask.host != IMDS or ask.is_tls:
             return None
         if (ask.method, ask.path) == ("PUT", "/latest/api/token"):
@@ -176,10 +184,12 @@ class Aws(Cloud):
             return Said(200, marked(f"imds-token-canary-{len(self.imds_tokens) - 1}").encode())
         if ask.headers.get("x-aws-ec2-metadata-token") not in self.imds_tokens:
             return refused(401)
+        if ask.path == "/latest/meta-data/placement/availability-zone":
+            return Said(200, b"eu-central-1a")
         at = "/latest/meta-data/iam/security-credentials/"
-        if not self.has_role or not ask.path.startswith(at):
+        if not self.has_role or not f"{ask.path}/".startswith(at):
             return refused(404)
-        if ask.path == at:
+        if ask.path in {at, at.removesuffix("/")}:
             return Said(200, b"node-role")
         name = self.key()
         return as_json({"Code": "Success", "Type": "AWS-HMAC", **self._handed_out(name)})

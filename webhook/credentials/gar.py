@@ -97,9 +97,13 @@ def _credentials() -> Any:
     info = json.loads(Path(path).read_bytes())
     if not isinstance(info, dict):
         raise NoLogin("the credentials file is no JSON object")
-    make = _KINDS.get(info.get("type", ""))
+    kind = info.get("type")
+    make = _KINDS.get(kind) if isinstance(kind, str) else None
     if make is None:
         raise NoLogin(f"the credentials file is none of {', '.join(_KINDS)}")
+    lacking = [name for name in _NEEDED.get(str(kind), ()) if not info.get(name)]
+    if lacking:
+        raise NoLogin(f"the credentials file lacks {', '.join(lacking)}")
     return make(info)  # type: ignore[no-untyped-call]
 
 
@@ -128,6 +132,15 @@ _KINDS: Final = {
     ),
     "authorized_user": lambda info: user.Credentials.from_authorized_user_info(info, scopes=SCOPES),
 }
+
+
+_NEEDED: Final = {
+    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
+    "service_account": ("client_email", "private_key", "token_uri"),
+    "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
+    "authorized_user": ("client_id", "client_secret", "refresh_token"),
+}
+"""Named here, as a library's words may hold what stands in the file."""
 
 
 def _unknown(broken: Exception) -> str:
