@@ -198,7 +198,7 @@ def a_key_under_another_name(google: Google, folder: Path, monkeypatch: pytest.M
 
 
 def a_key_that_is_none(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    google.write_key(folder, private_key=f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n")
+    google.write_key(folder, private_key=CANARY)
 
 
 def a_key_of_numbers(google: Google, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
