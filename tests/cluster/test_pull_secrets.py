@@ -2,10 +2,12 @@
 happens where nothing may be read."""
 
 import json
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import httpx
 import pytest
 import trustme
 
@@ -18,8 +20,8 @@ from tests.cluster.test_pins_deployment import pins_of
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import Settings
 from tests.cluster.webhooks import Webhooks, registered
-from tests.cluster.workloads import deployment, pod
-from tests.support.canary import marked
+from tests.cluster.workloads import deployment, job, pod, stateful_set
+from tests.support.canary import MARKER, marked
 from tests.support.secrets import login, pull_secret
 from tests.support.until import until
 from webhook.access import HOST, PORT
@@ -119,6 +121,61 @@ def test_two_tenants_with_one_image_name_get_what_their_own_secrets_may_have(
     assert pins_of(revision) == {}
     shown = json.dumps(started.lines())
     assert [canary for canary in ("canary", "reader", "writer") if canary in shown] == []
+
+
+LOOKED_AT: Final = ("Pod", "ReplicaSet", "ControllerRevision", "Job", "Deployment", "StatefulSet", "Event")
+"""Kinds of objects that a tenant may look at in his own namespace."""
+
+
+# A process of its own, two registrations to wait for, and rollouts of both tenants.
+def test_a_tenant_without_a_login_learns_nothing_of_what_another_one_runs(
+    namespace: Namespace, other: Namespace, locked: Upstream, webhooks: Start, authority: trustme.CA, pulling: Account
+) -> None:
+    digest = locked.push("team/app", "stable")
+    image = locked.image("team/app", "stable")
+    settings = Settings("", pulling.kubeconfig, path=f"path{MARKER}")
+    started = webhooks(1, with_secrets(locked.host), kubeconfig=pulling.kubeconfig, path=settings.path)
+    put(namespace, "pull", locked.host, "reader", PASSWORDS["reader"])
+    namespace.create(deployment("app", image, replicas=2, **asking_with("pull")))
+    namespace.await_pods("app", 2)
+    assert namespace.images("app") == [f"{CACHE}/team/app@{digest}"]
+    with registered(other.api, other.name, started.url, settings, authority):
+
+        def refused() -> bool:
+            other.create(pod("probe", image), dry_run=True)
+            return started.metric("moorage_images_total", reason="AbsentOrDenied") > 0
+
+        until("the registration is in force", refused)
+        # The same names and labels; the other's secret by its name, which is none here; and the cache's own name.
+        asked = [
+            other.create(made)
+            for made in (
+                deployment("app", image, replicas=2, **asking_with("pull")),
+                stateful_set("db", image, **asking_with("pull")),
+                job("batch", image),
+                pod("app", image, labels={"app": "app"}, **asking_with("pull")),
+                pod("by-the-cache", f"{CACHE}/team/app:stable", **asking_with("pull")),
+            )
+        ]
+        other.await_pods("db", 1)
+        other.await_pods("app", 3)
+        # Those of the first tenant are scaled beside them: what it learns is still its own.
+        namespace.scale("Deployment", "app", 4)
+        namespace.await_pods("app", 4)
+        other.scale("Deployment", "app", 3)
+        other.await_pods("app", 4)
+        assert any("AbsentOrDenied" in warning for one in asked for warning in one.warnings)
+        seen = {kind: other.objects(kind) for kind in LOOKED_AT}
+    assert namespace.images("app") == [f"{CACHE}/team/app@{digest}"]
+    assert other.images("app") == [image]
+    assert [pins_of(one) for kind in ("ReplicaSet", "ControllerRevision", "Job") for one in seen[kind]] == [{}] * 3
+    lines = [line for line in started.lines() if line.get("namespace") == other.name]
+    assert len(lines) > 0
+    shown = json.dumps([seen, lines, [(one.body, one.warnings) for one in asked]])
+    assert digest.removeprefix("sha256:") not in shown
+    # Who does not know the path hears nothing at all.
+    context = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
+    assert httpx.post(f"{started.url}/mutate", content=b"{}", verify=context, trust_env=False).status_code == 404
 
 
 # A process of its own, and a rollout.

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True):
     drain: str = "1s"
     seal_keys: Sequence[str] = (SEAL_KEY,)
     flags: Sequence[str] = ()
+    path: str = ""
+    """The secret that stands in the address, where there is one."""
     environ: Mapping[str, str] = {}
     spread: Spread = "connections"
     """`connections`, as a Service, or `requests`: each review goes to another process."""
@@ -52,6 +54,7 @@ class Webhook(Process):
             *("--tls-cert", folder / "tls.crt", "--tls-key", folder / "tls.key"),
             *("--seal-key-file", folder / "seal.keys", "--drain", settings.drain),
             *(("--kubeconfig", settings.kubeconfig) if settings.kubeconfig is not None else ()),
+            *(("--path-secret-file", folder / "path.secret") if settings.path else ()),
             *settings.flags,
         )
         # Not beside the configuration: whatever is written there makes it look whether that has changed.

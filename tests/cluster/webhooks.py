@@ -12,6 +12,8 @@ from tests.cluster.balancer import Balancer, Spread
 from tests.cluster.real.api import Api
 from tests.cluster.webhook import Settings, Webhook
 from tests.support.until import until
+from webhook.core.paths import path_of
+from webhook.core.secret import Secret
 
 RULES: Final[Sequence[Mapping[str, Any]]] = (
     {"operations": ["CREATE"], "apiGroups": [""], "resources": ["pods"]},
@@ -43,6 +45,8 @@ class Webhooks(Sequence[Webhook]):
         """So many processes behind a balancer, ready, for as long as the block lasts. Logs are in its folder `logs`."""
         (folder / "logs").mkdir()
         (folder / "moorage.yaml").write_text(settings.configuration)
+        if settings.path:
+            (folder / "path.secret").write_text(settings.path)
         (folder / "seal.keys").write_text("\n".join(settings.seal_keys) + "\n")
         pair = _write_pair(authority.issue_cert("127.0.0.1", "localhost"), folder)
         each = [Webhook(f"webhook-{number}", folder, settings) for number in range(count)]
@@ -149,9 +153,13 @@ class Shared:
 @contextmanager
 def registered(api: Api, namespace: str, url: str, settings: Settings, authority: trustme.CA) -> Iterator[None]:
     """A registration for the objects of one namespace, removed with the block."""
+    secret = Secret(settings.path) if settings.path else None
     webhook = {
         "name": "admission.moorage.dev",
-        "clientConfig": {"url": f"{url}/mutate", "caBundle": base64.b64encode(authority.cert_pem.bytes()).decode()},
+        "clientConfig": {
+            "url": url + path_of(secret),
+            "caBundle": base64.b64encode(authority.cert_pem.bytes()).decode(),
+        },
         "rules": [{"apiVersions": ["v1"], "scope": "Namespaced", **rule} for rule in RULES],
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "failurePolicy": settings.failure_policy,
