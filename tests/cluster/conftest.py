@@ -19,6 +19,7 @@ from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.kwok import fake_node, playing
 from tests.cluster.real.plane import Running, control_plane
+from tests.cluster.searched import search_events
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import OF_REGISTRATIONS, Settings
 from tests.cluster.webhooks import Shared, Webhooks, registered
@@ -59,6 +60,7 @@ def plane() -> Iterator[Running]:
     """The control plane of this run."""
     with control_plane() as running:
         yield running
+        search_events(running.api)
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,7 @@ def namespace(
     made = Namespace(api, name, plane.kubeconfig, tmp_path)
     evidence.add("events", lambda: made.kubectl("get", "events", "--sort-by=.lastTimestamp"))
     yield made
+    search_events(api, name)
     # What is in it goes in the background.
     api.delete("Namespace", name)
 

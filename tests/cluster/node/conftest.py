@@ -5,9 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.account import HOME
 from tests.cluster.node.cache import start_cache
 from tests.cluster.real.node import ADDRESS, UPSTREAM, speaks_http
 from tests.cluster.real.plane import Running
+from tests.cluster.searched import search_events, search_logs
 from tests.cluster.upstream import Upstream
 from tests.parts import part
 
@@ -22,6 +24,8 @@ def plane() -> Iterator[Running]:
     """The cluster in which this run was started."""
     running = Running.around(os.environ)
     yield running
+    search_events(running.api)
+    search_logs(running.api, HOME)
     running.api.close()
 
 

@@ -11,6 +11,7 @@ from tests.cluster.account import HOME
 from tests.cluster.namespace import Namespace, is_ready
 from tests.cluster.real.node import ADDRESS, UPSTREAM
 from tests.cluster.real.plane import Running
+from tests.cluster.searched import search_logs
 from tests.cluster.upstream import Upstream
 from tests.deploy.manifests import IMAGE, Object, kustomization
 from tests.parts import part
@@ -44,10 +45,13 @@ class Moorage(Namespace):
 
     def apply(self) -> str:
         """Install, or upgrade."""
+        # Whoever is replaced takes his log with him.
+        search_logs(self.api, HOME)
         return self.kubectl("apply", "-k", str(self._overlay))
 
     def uninstall(self) -> str:
         """Take everything away that was applied; what kubectl prints."""
+        search_logs(self.api, HOME)
         return self.kubectl("delete", "--ignore-not-found", "-k", str(self._overlay))
 
     def await_ready(self) -> None:
