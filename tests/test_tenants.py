@@ -1,5 +1,6 @@
 """Pull secrets through the whole engine: each namespace hears what its own credentials may hear, and nothing else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -132,6 +133,35 @@ async def test_anonymous_is_not_tried_after_a_login_was_refused(world: World) ->
     world.secret("shop", "reader", WRONG)
     assert (await world.admit("shop", "pull")).images == [world.image]
     assert "nobody" not in world.users[1:]
+
+
+async def test_a_secret_that_was_refused_and_replaced_counts_at_the_next_asking(world: World) -> None:
+    digest = world.fake.push()
+    world.secret("shop", "reader", WRONG)
+    world.secret("other", "reader", WRONG)
+    for namespace in ("shop", "other"):
+        assert (await world.admit(namespace, "pull")).images == [world.image]
+    world.secret("shop", "reader", RIGHT)
+    # As long as the refusal itself is believed.
+    world.stack.clock.forward(6)
+    assert (await world.admit("shop", "pull")).images == world.placed(digest)
+    assert (await world.admit("other", "pull")).images == [world.image]
+    assert world.api.asked == [secret_path("pull", name) for name in ("shop", "other", "shop", "other")]
+    # What is right costs nothing from now on.
+    world.stack.clock.forward(6)
+    for _ in range(3):
+        assert (await world.admit("shop", "pull")).images == world.placed(digest)
+    assert len(world.api.asked) == 4
+
+
+async def test_a_secret_that_stays_wrong_is_read_once_in_some_seconds_however_many_pods_come(world: World) -> None:
+    world.fake.push()
+    world.secret("shop", "reader", WRONG)
+    for number in range(4):
+        seen = await asyncio.gather(*(world.admit("shop", "pull") for _ in range(20)))
+        assert {one.images[0] for one in seen} == {world.image}
+        assert len(world.api.asked) == number + 1
+        world.stack.clock.forward(6)
 
 
 async def test_a_secret_that_was_replaced_counts_within_a_minute_without_a_restart(world: World) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.doors import Clock, settled, soon
 from tests.support.api import FakeApi
@@ -15,7 +16,7 @@ from webhook.books import Books
 from webhook.core.reason import sentence
 from webhook.core.reference import Reference
 from webhook.core.subject import MOST_SECRETS, Audience
-from webhook.credentials.pull_secrets import LARGEST, LOST, REMEMBERED, PullSecrets
+from webhook.credentials.pull_secrets import AGAIN, DOUBTED, LARGEST, LOST, REMEMBERED, PullSecrets
 from webhook.credentials.source import Given
 from webhook.kube import Answer
 
@@ -159,6 +160,47 @@ async def test_a_secret_that_was_replaced_counts_within_a_minute_and_nobody_wait
     await settled()
     assert world.peek("pull") == ["new"]
     assert world.api.asked == [secret_path("pull")] * 2
+
+
+async def test_a_secret_that_was_refused_is_read_again_by_who_asks_next_and_not_all_the_time(world: World) -> None:
+    put_secret(world.api, "pull", {HOST: login("old")})
+    put_secret(world.api, "other", {HOST: login("other")})
+    old, _ = (await world.give("pull", "other")).credentials
+    world.pods.doubt(old)
+    # It has just been read.
+    assert world.peek("pull", "other") == ["old", "other"]
+    world.clock.forward(AGAIN)
+    put_secret(world.api, "pull", {HOST: login("new")})
+    assert world.peek("pull", "other") is None
+    assert await world.users("pull", "other") == ["new", "other"]
+    assert world.api.asked == [secret_path("pull"), secret_path("other"), secret_path("pull")]
+    world.clock.forward(AGAIN)
+    assert world.peek("pull", "other") == ["new", "other"]
+
+
+async def test_a_refused_secret_is_used_on_where_it_cannot_be_read_again(world: World) -> None:
+    put_secret(world.api, "pull", {HOST: login("a")})
+    (given,) = (await world.give("pull")).credentials
+    world.clock.forward(AGAIN)
+    world.pods.doubt(given)
+    world.api.trouble = Answer(500)
+    assert await world.users("pull") == ["a"]
+    world.api.asked.clear()
+    for _ in range(5):
+        assert world.peek("pull") == ["a"]
+        assert await world.users("pull") == ["a"]
+    assert world.api.asked == []
+
+
+async def test_only_so_many_refusals_are_remembered(world: World) -> None:
+    put_secret(world.api, "pull", {HOST: login("a")})
+    (given,) = (await world.give("pull")).credentials
+    world.clock.forward(AGAIN)
+    world.pods.doubt(given)
+    for number in range(DOUBTED):
+        world.pods.doubt(replace(given, username=str(number)))
+    assert not world.pods.doubts([given])
+    assert world.peek("pull") == ["a"]
 
 
 async def test_a_secret_that_nobody_asked_for_in_between_is_read_again_after_a_minute(world: World) -> None:

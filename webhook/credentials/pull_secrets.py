@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
+from cachetools import LRUCache
 
 from webhook.books import Api, Book, Page, decoded
 from webhook.core.ask import Failed
+from webhook.core.credential import Credential
 from webhook.core.reason import Note, Reason, Trace, sentence
 from webhook.core.reference import Reference
 from webhook.core.subject import MOST_SECRETS, Audience, SecretName, names_of
@@ -25,7 +27,9 @@ LOST: Final = 5.0
 AHEAD: Final = 0.75
 """The share of that time after which the next use has it read again, and does not wait."""
 AGAIN: Final = 5.0
-"""Seconds until the next try where reading ahead did not work."""
+"""Seconds until the next try where reading ahead did not work, and between two looks at a secret that registries refuse."""
+DOUBTED: Final = 1024
+"""Logins that were refused and are remembered as such."""
 REFRESH_WITHIN: Final = 10.0
 LARGEST: Final = 256 * 1024
 """Bytes of a docker config: a thousand logins. What is larger would hold everybody up while it is read."""
@@ -82,8 +86,10 @@ class _Kept(Page, kw_only=True):
 
 
 class _Ring(_Kept, kw_only=True):
-    """A secret: its logins, and the version they were read from. `weight` in bytes, roughly."""
+    """A secret: its logins, and the version they were read from. `weight` in bytes, roughly; `seen` is when it was read, or
+    could not be."""
 
+    seen: float = 0.0
     keyring: Keyring | None = None
     version: str = ""
     weight: int = _LIGHT
@@ -121,6 +127,8 @@ class PullSecrets:
         self._now = now
         self._count = count
         self._warn = warn
+        # By their hashes: an author may have filled a secret with what he likes, and a chance hit costs one reading.
+        self._refused: LRUCache[int, float] = LRUCache(DOUBTED)
         self._may_read = False
         self._unread: dict[str, str] = {}
 
@@ -145,7 +153,7 @@ class PullSecrets:
         rings: list[_Ring] = []
         for name in good:
             ring = self._peek(self._secrets, (audience.namespace, name), self._read_secret)
-            if ring is None:
+            if ring is None or self._is_doubtful(ring, image):
                 return None
             rings.append(ring)
         return _given(image, [*pages, *rings], rings, notes)
@@ -165,14 +173,38 @@ class PullSecrets:
             pages.append(account)
             names = account.names
         good, notes = _readable(names)
-        every = await asyncio.gather(
-            *[self._fetch(self._secrets, (namespace, name), self._read_secret, deadline) for name in good]
-        )
+        every = await asyncio.gather(*[self._fetch_secret((namespace, name), image, deadline) for name in good])
         rings = [one for one in every if not isinstance(one, Failed)]
         failed = [_unread(namespace, one.detail) for one in every if isinstance(one, Failed)]
         given = _given(image, [*pages, *rings], rings, [*notes, *failed])
         # What is missing for now is asked for again at the next use.
         return msgspec.structs.replace(given, until=0.0) if failed else given
+
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one: the secrets that hold it may have been replaced."""
+        self._refused[hash(credential)] = self._now()
+
+    def doubts(self, credentials: Sequence[Credential]) -> bool:
+        """Whether one of these was refused, so that its secret may have to be read again."""
+        return bool(self._refused) and any(hash(one) in self._refused for one in credentials)
+
+    def _is_doubtful(self, ring: _Ring, image: Reference) -> bool:
+        """Whether what it gives for an image was refused since it was read, some seconds ago at least."""
+        if not self._refused or ring.keyring is None or self._now() < ring.seen + AGAIN:
+            return False
+        found = ring.keyring.lookup(image.repository)
+        return any(self._refused.get(hash(one), -math.inf) >= ring.seen for one in found)
+
+    async def _fetch_secret(self, key: Key, image: Reference, deadline: float) -> _Ring | Failed:
+        ring = self._peek(self._secrets, key, self._read_secret)
+        if ring is None or not self._is_doubtful(ring, image):
+            return await self._fetch(self._secrets, key, self._read_secret, deadline)
+        found = await self._secrets.look_up(
+            key, lambda until: self._read_secret(key, until), key[1], deadline=deadline, anew=False
+        )
+        if found is ring:
+            ring.seen = self._now()
+        return found
 
     def _peek(self, book: Book[Kept], key: Key, read: "_Read[Kept]") -> Kept | None:
         kept = book.peek(key)
@@ -208,6 +240,7 @@ class PullSecrets:
 
     async def _read_secret(self, key: Key, until: float) -> _Ring | Failed:
         namespace, name = key
+        began = self._now()
         answer = await self._api.get(named("api", "v1", "namespaces", namespace, "secrets", name), deadline=until)
         if answer.status == 403:
             return _Ring(note=self._may_not(namespace, "secrets"), life=REMEMBERED, due=self._due(REMEMBERED))
@@ -232,6 +265,7 @@ class PullSecrets:
             note=_note_of(name, ring) if isinstance(ring, Keyring) else ring,
             version=version,
             weight=weight,
+            seen=began,
             life=REMEMBERED,
             due=self._due(REMEMBERED),
         )

@@ -43,6 +43,22 @@ class Provider(Protocol):
 
 
 @runtime_checkable
+class Doubting(Protocol):
+    """A provider that looks again whether a credential is the right one, once a registry has refused it."""
+
+    def doubt(self, credential: Credential) -> None:
+        """A registry refused this one."""
+
+
+@runtime_checkable
+class Rereading(Doubting, Protocol):
+    """One that does so where somebody who asks a registry waits for it."""
+
+    def doubts(self, credentials: Sequence[Credential]) -> bool:
+        """Whether one of these was refused not long ago."""
+
+
+@runtime_checkable
 class Renewing(Provider, Protocol):
     """A provider whose credentials are the operator's and change on their own."""
 
@@ -181,6 +197,8 @@ class Credentials:
         self._providers: Mapping[str, Dated] = {
             kind: one if isinstance(one, Dated) else _Undated(one) for kind, one in (providers or {}).items()
         }
+        self._doubting = {kind: one for kind, one in (providers or {}).items() if isinstance(one, Doubting)}
+        self._rereading = [one for one in (providers or {}).values() if isinstance(one, Rereading)]
         self._renewing = {kind: one for kind, one in (providers or {}).items() if isinstance(one, Renewing)}
         known = files if files is not None else {}
         for path in _files(registries):
@@ -200,8 +218,8 @@ class Credentials:
 
     def doubt(self, credential: Credential) -> None:
         """A registry refused this one: who can get another looks whether it has to."""
-        if credential.kind in self._renewing:
-            self._renewing[credential.kind].doubt(credential)
+        if credential.kind in self._doubting:
+            self._doubting[credential.kind].doubt(credential)
 
     async def prepare(self, *, deadline: float) -> None:
         """Have the providers ask now for what all Pods will want of the hosts that stand literally in the configuration."""
@@ -225,6 +243,9 @@ class Credentials:
         settled = self._settled.get((image.registry, image.path, audience))
         if settled is not None and self._now() < settled[0]:
             return settled[1]
+        return self._from_memory(image, audience)
+
+    def _from_memory(self, image: Reference, audience: Audience) -> Candidates | None:
         found: list[Given] = []
         for source in self._granted(image, audience):
             given = self._provider(source).give(image, audience)
@@ -234,14 +255,15 @@ class Credentials:
         return self._put_together((image.registry, image.path, audience), found)
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
-        """The candidates; sources that do not answer by the absolute loop time `deadline` contribute nothing."""
+        """The candidates, for who is about to ask a registry: what one has refused is looked at again. Sources that do not
+        answer by the absolute loop time `deadline` contribute nothing."""
         known = self.peek(image, audience)
-        if known is not None:
+        if known is not None and not any(one.doubts(known.credentials) for one in self._rereading):
             return known
         sources = [self._provider(source) for source in self._granted(image, audience)]
         found = await asyncio.gather(*[one.give_by(image, audience, deadline=deadline) for one in sources])
         # Put together from memory, where that can be: a file may have been read again meanwhile.
-        return self.peek(image, audience) or self._put_together((image.registry, image.path, audience), found)
+        return self._from_memory(image, audience) or self._put_together((image.registry, image.path, audience), found)
 
     def _granted(self, image: Reference, audience: Audience) -> Iterator[CredentialSource]:
         registry = self._registries.find(image.registry)

@@ -11,7 +11,7 @@ from tests.support.until import until
 def test_a_secret_in_the_log_of_a_container_is_found(namespace: Namespace, upstream: Upstream) -> None:
     push_image(upstream)
     teller = {"name": "teller", "image": upstream.image("moorage/moorage", "test")}
-    said = [{**teller, "args": ["explain", "--offline", marked("registry.invalid/app:1")]}]
+    said = [{**teller, "command": ["python", "-c", f"print({marked('too much')!r})"]}]
     spec = {"containers": said, "restartPolicy": "Never"}
     namespace.create({"kind": "Pod", "metadata": {"name": "app"}, "spec": spec})
     until("it has ended", lambda: namespace.get("Pod", "app")["status"]["phase"] in {"Succeeded", "Failed"})
