@@ -359,7 +359,8 @@ class Examination:
         if isinstance(loaded, Loaded):
             for host, outcome, login in await self._greet(loaded):
                 yield registries.judge(host, outcome, login, inside=self._inside)
-        for one in registries.judge_breakers(await self._heard()):
+        heard = await self._heard()
+        for one in (*registries.judge_logins(heard), *registries.judge_breakers(heard)):
             yield one
 
     async def _localhost(self) -> AsyncIterator[Finding]:

@@ -8,7 +8,7 @@ from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
 from webhook.diagnosis.finding import Level, Unseen
 from webhook.diagnosis.install import Told
-from webhook.diagnosis.registries import example, judge, judge_breakers
+from webhook.diagnosis.registries import example, judge, judge_breakers, judge_logins
 
 RULES = RuleSet([Rule("private", Globs(("registry.example.com/team/**",)))])
 HOST = "registry.example.com"
@@ -46,3 +46,35 @@ def test_a_registry_that_pods_leave_alone_is_an_error_once() -> None:
     (found,) = judge_breakers({"one": shut, "two": shut, "three": Unseen("", "")})
     assert (found.level, found.looked) == (Level.ERROR, "registry a.example.com, as Moorage sees it")
     assert "(by one, two)" in found.found
+
+
+def logins(kind: str, **outcomes: float) -> Told:
+    lines = [
+        f'moorage_cloud_logins_total{{provider="{kind}",outcome="{outcome}"}} {number}\n'
+        for outcome, number in outcomes.items()
+    ]
+    return Told("".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "level", "said"),
+    [
+        (logins("ecr", renewed=2.0), logins("ecr", renewed=1.0), Level.OK, "they are had (by one, two)"),
+        (logins("ecr", renewed=2.0, failed=0.0), Told(), Level.OK, "they are had (by one)"),
+        (logins("ecr", renewed=2.0), logins("ecr", renewed=1.0, failed=1.0), Level.WARNING, "some failed (for two)"),
+        (logins("ecr", renewed=2.0), logins("ecr", failed=3.0), Level.ERROR, "none was had since the start (by two)"),
+        (logins("ecr", failed=3.0), Unseen("", ""), Level.ERROR, "none was had since the start (by one)"),
+    ],
+)
+def test_how_pods_fare_that_log_in_at_a_cloud(one: Told, two: Told | Unseen, level: Level, said: str) -> None:
+    (found,) = judge_logins({"one": one, "two": two})
+    assert (found.level, found.found, found.looked) == (level, said, "logins by ecr, as Moorage sees them")
+
+
+def test_each_cloud_has_a_line_and_who_logs_in_at_none_has_none() -> None:
+    two = Told(logins("gar", failed=1.0).metrics + logins("acr", renewed=1.0).metrics)
+    assert [(one.looked.split()[2], one.level) for one in judge_logins({"one": two})] == [
+        ("acr,", Level.OK),
+        ("gar,", Level.ERROR),
+    ]
+    assert list(judge_logins({"one": Told()})) == []

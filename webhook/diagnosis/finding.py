@@ -48,7 +48,7 @@ LOOKS_AT: Final[Mapping[Check, str]] = {
     Check.CERTIFICATE: "the certificate that each Pod shows: the Service's name in it, its end, and whether `caBundle` trusts it",
     Check.ANSWERS: "a Pod that is created in a dry run: was Moorage asked, and did its answer arrive",
     Check.RIGHTS: "your own rights, and each right that the service accounts use",
-    Check.REGISTRIES: "each registry of the configuration: does it answer, and take this machine's login; which ones Moorage leaves alone",
+    Check.REGISTRIES: "each registry of the configuration: does it answer, and take this machine's login; whether Moorage logs in at clouds, and which registries it leaves alone",
     Check.LOCALHOST: "targets at `localhost:PORT`: who listens there, and whether kube-proxy serves it",
     Check.AGENTS: "nodes without a ready agent: of `health.daemonSet`, else of the DaemonSet that listens there",
     Check.NEIGHBOURS: "other webhooks that change Pods, and whether they are asked before or after",

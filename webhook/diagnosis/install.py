@@ -48,6 +48,12 @@ class Told(msgspec.Struct, frozen=True):
         found = metrics.samples(self.metrics, "moorage_breaker_open")
         return tuple(labels.get("registry", "") for labels, number in found if number)
 
+    @property
+    def cloud_logins(self) -> tuple[tuple[str, str], ...]:
+        """Kinds of logins at clouds, each with what came of some of them."""
+        found = metrics.samples(self.metrics, "moorage_cloud_logins_total")
+        return tuple((labels.get("provider", ""), labels.get("outcome", "")) for labels, number in found if number)
+
 
 Heard = Mapping[str, Told | Unseen]
 """What each Pod says, by its name."""

@@ -6,6 +6,7 @@ from typing import Final
 from webhook.core.ask import Absent, Failed, Passed
 from webhook.core.credential import ANONYMOUS_KIND
 from webhook.core.reference import Reference
+from webhook.core.registration import INSTALLED_IN, NAME
 from webhook.core.rules import Rule
 from webhook.diagnosis.finding import Check, Finding, doubtful, few, fine, wrong
 from webhook.diagnosis.install import Heard, Told
@@ -60,6 +61,25 @@ def judge(host: str, outcome: Passed | Absent | Failed, login: str, *, inside: b
                 f"{outcome.reason}: {outcome.detail}",
                 "nodes and Moorage's Pods may have another way there: their own line, if there is one, counts",
             )
+
+
+def judge_logins(heard: Heard) -> Iterator[Finding]:
+    """How Pods of ours fare that log in at clouds, with an identity that nobody else has."""
+    counts: dict[str, dict[str, set[str]]] = {}
+    for name, told in heard.items():
+        for kind, outcome in told.cloud_logins if isinstance(told, Told) else ():
+            counts.setdefault(kind, {"renewed": set(), "failed": set()}).setdefault(outcome, set()).add(name)
+    for kind, each in sorted(counts.items()):
+        looked = f"logins by {kind}, as Moorage sees them"
+        if not each["failed"]:
+            yield fine(Check.REGISTRIES, looked, f"they are had (by {few(sorted(each['renewed']))})")
+            continue
+        advice = f'the log says why: kubectl -n {INSTALLED_IN} logs deployment/{NAME} | grep "no cloud login"'
+        none = sorted(each["failed"] - each["renewed"])
+        if none:
+            yield wrong(Check.REGISTRIES, looked, f"none was had since the start (by {few(none)})", advice)
+        else:
+            yield doubtful(Check.REGISTRIES, looked, f"some failed (for {few(sorted(each['failed']))})", advice)
 
 
 def judge_breakers(heard: Heard) -> Iterator[Finding]:

@@ -50,6 +50,15 @@ def test_a_floating_tag_runs_by_its_digest_and_the_pin_stands_on_the_revision(
     assert len(moorage.servers()) == 3
 
 
+def test_what_its_own_identity_may_have_is_seen_by_asking_in_one_of_its_pods(
+    upstream: Upstream, moorage: Moorage
+) -> None:
+    digest = upstream.push("installed/asked", "stable")
+    image = upstream.image("installed/asked", "stable")
+    words = ("exec", "deployment/moorage", "-c", "moorage", "--", "moorage", "resolve", "-v", image)
+    assert digest in moorage.kubectl(*words)
+
+
 def pinned(revision: Any) -> set[str]:
     pins = (value for key, value in revision["metadata"]["annotations"].items() if key.startswith("pins.moorage.dev/"))
     return {digest for pin in pins for digest in json.loads(pin)["images"].values()}
