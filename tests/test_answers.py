@@ -5,6 +5,7 @@ of what was sent.
 """
 
 import asyncio
+from collections import Counter
 from typing import Any, Final
 
 import pytest
@@ -70,6 +71,10 @@ async def test_each_answer_is_one_of_a_closed_list(*, lane: bool) -> None:
         await running.engine.waiting.wait()
         answers = await asyncio.gather(*(answered(running, data) for _, data, _, _, _ in ROWS))
         waiting.close()
+        statuses = Counter(str(status) for _, _, status, _, _ in ROWS)
+        # What was turned away for want of a place is counted as such.
+        assert running.count("moorage_reviews_shed_total") == statuses.pop("503")
+        assert running.refused() == statuses
     assert {name: answer for (name, *_), answer in zip(ROWS, answers, strict=True)} == {
         name: (status, body, TEXT | more) for name, _, status, body, more in ROWS
     }

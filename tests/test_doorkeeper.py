@@ -89,6 +89,7 @@ async def test_a_stranger_hears_one_and_the_same_whatever_he_asks_and_then_the_e
         }
         assert running.engine.now == []
         assert running.count("moorage_reviews_shed_total") == 0
+        assert running.refused() == {"403": len(ASKED)}
 
 
 async def test_a_certificate_of_the_authority_that_is_for_servers_is_none_for_callers(tmp_path: Path) -> None:

@@ -648,7 +648,7 @@ async def test_path_secrets_that_change_are_taken_in_without_being_told_to(tmp_p
         ({}, "no certificate"),
         ({"tls_cert": Path("tls.crt"), "tls_self_signed": "localhost"}, "no certificate"),
         ({"tls_self_signed": "localhost", "client_ca": Path("empty")}, "the file is empty"),
-        ({"tls_self_signed": "localhost", "client_ca": Path("nowhere")}, "No such file"),
+        ({"tls_self_signed": "localhost", "client_ca": Path("nowhere")}, "--client-ca nowhere: No such file"),
         ({"tls_self_signed": "localhost", "client_names": ("kube-apiserver",)}, "wants --client-ca"),
         (
             {"tls_self_signed": "localhost", "client_ca": Path("moorage.yaml"), "client_names": (" ",)},
@@ -656,7 +656,12 @@ async def test_path_secrets_that_change_are_taken_in_without_being_told_to(tmp_p
         ),
         ({"tls_self_signed": "localhost", "seal_key_file": Path("empty")}, "seal key"),
         ({"tls_self_signed": "localhost", "path_secret_file": Path("empty")}, "at least 16"),
-        ({"tls_self_signed": "localhost", "path_secret_file": Path("binary")}, "no text"),
+        (
+            {"tls_self_signed": "localhost", "path_secret_file": Path("binary")},
+            "--path-secret-file binary: it is no text",
+        ),
+        ({"tls_self_signed": "a b"}, "--tls-self-signed 'a b': give the host name"),
+        ({"tls_self_signed": "localhost:8443"}, "--tls-self-signed 'localhost:8443'"),
         ({"tls_self_signed": "localhost", "listen": "8443"}, "no address"),
         ({"tls_self_signed": "localhost", "ca_out": Path("nowhere/ca.crt")}, "--ca-out"),
     ],

@@ -20,7 +20,7 @@ from webhook.desk import Desk
 from webhook.listening import Listen
 from webhook.server import Server
 from webhook.telemetry import Telemetry
-from webhook.tls import BadCertificate, check, self_signed, utc_now
+from webhook.tls import BadCertificate, check, is_host, self_signed, utc_now
 
 
 async def get(running: Running, path: str) -> tuple[int, str]:
@@ -347,3 +347,18 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 )
 def test_addresses(text: str, host: str, port: int) -> None:
     assert Listen.parse(text) == Listen(host, port)
+
+
+@pytest.mark.parametrize(
+    "name", ["localhost", "moorage.moorage-system.svc", "*.example.com", "A1.b", "10.0.0.1", "::1"]
+)
+def test_a_certificate_may_be_for_a_name_or_an_address(name: str) -> None:
+    assert is_host(name)
+    assert name.lower() in self_signed(name, now=utc_now())[0].names
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", "a b", "a/b", "https://a", "a:443", "[::1]", "-a", "a-", "a..b", "a.", "ä", "*", "a*", "x" * 64, "a." * 127 + "a"]
+)  # fmt: skip
+def test_what_no_caller_can_dial_gets_no_certificate(name: str) -> None:
+    assert not is_host(name)

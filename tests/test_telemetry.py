@@ -36,6 +36,7 @@ PROMISED = {
     "moorage_config_reload_success": ("gauge", ()),
     "moorage_config_reload_success_timestamp_seconds": ("gauge", ()),
     "moorage_reviews_shed": ("counter", ()),
+    "moorage_requests_refused": ("counter", ("status",)),
     "moorage_guard": ("counter", ("target", "outcome")),
     "moorage_build_info": ("gauge", ("version",)),
 }

@@ -18,6 +18,7 @@ def admission(desk: Desk) -> ASGIApp:
 
     @rest.exception_handler(404)
     async def nothing_here(_request: Request, _error: Exception) -> PlainTextResponse:
+        desk.refused(404)
         return PlainTextResponse("reviews are answered at /mutate\n", 404)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,6 +30,9 @@ def admission(desk: Desk) -> ASGIApp:
         if scope["type"] == "http" and desk.serves(scope["path"].encode()):
             reply = await _reply(desk, scope, receive)
             if reply is not None:
+                # What is no review is counted by whoever finds that out, and what there was no room for as such.
+                if reply.status not in {200, 400, 503}:
+                    desk.refused(reply.status)
                 await _send(reply, send_last)
         else:
             await rest(scope, receive, send_last)

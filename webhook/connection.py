@@ -18,7 +18,7 @@ from webhook.core.places import Places
 from webhook.desk import CROWD, FULL, PATIENCE, TEXT, TOO_LARGE, TOO_SLOW, Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 AROUND: Final = 64 * 1024
 """Bytes of a request that are no body: its line, headers, trailers and what cuts a body into chunks."""
@@ -88,6 +88,7 @@ class Connection(HttpToolsProtocol):
 
     patience: ClassVar[float] = PATIENCE
     crowd: "ClassVar[Places[Connection]]" = Places(CROWD, _least_missed)
+    refused: "ClassVar[staticmethod[[int], None]]" = staticmethod(lambda _status: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -294,6 +295,8 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return
         if self._take_back():
+            if reply is not FULL:
+                self.refused(reply.status)
             self.transport.write(encoded(reply, keep=False))
         self._hear_no_more()
 
@@ -362,11 +365,13 @@ def encoded(reply: Reply, *, keep: bool) -> bytes:
     )
 
 
-def connection_of(patience: float, crowd: int) -> type[Connection]:
+def connection_of(patience: float, crowd: int, refused: "Callable[[int], None] | None" = None) -> type[Connection]:
     """The protocol with these bounds, for `uvicorn.Config(http=…)`."""
-    return type("BoundConnection", (Connection,), bounds(patience, crowd))
+    return type("BoundConnection", (Connection,), bounds(patience, crowd, refused))
 
 
-def bounds(patience: float, crowd: int) -> dict[str, Any]:
-    """What a kind of connections of its own shares: `crowd` of them may be at once."""
-    return {"patience": patience, "crowd": Places(crowd, _least_missed)}
+def bounds(patience: float, crowd: int, refused: "Callable[[int], None] | None") -> dict[str, Any]:
+    """What a kind of connections of its own shares: `crowd` of them may be at once, `refused` is told the status of each
+    request that they refuse by themselves."""
+    told = {"refused": staticmethod(refused)} if refused is not None else {}
+    return {"patience": patience, "crowd": Places(crowd, _least_missed), **told}

@@ -69,7 +69,8 @@ FULL: Final = Reply(503, b"too many reviews are under way\n", TEXT, close=True, 
 class Desk:
     """Holds the engine in force. A reload puts another one here; reviews under way end on their own.
 
-    `fault` is told of an error that got past the engine, with the uid, and gives the id under which it is logged.
+    `shed` is told of each review that is turned away for want of a place, `refused` of each other request that no review comes
+    of, with its status. `fault` is told of an error that got past the engine, with the uid, and gives the id under which it is logged.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Desk:
         patience: float = PATIENCE,
         crowd: int = CROWD,
         shed: Callable[[], None] = lambda: None,
+        refused: Callable[[int], None] = lambda _status: None,
         fault: Callable[[str, BaseException], str] = lambda _uid, _error: "",
     ) -> None:
         self.engine = engine
@@ -96,6 +98,7 @@ class Desk:
         self._places: Places[asyncio.Future[Reply]] = Places(in_flight)
         self._room: Places[Arriving] = Places(gathered)
         self._shed = shed
+        self.refused = refused
         self._fault = fault
 
     def serve_at(self, secrets: Sequence[Secret]) -> None:
@@ -122,7 +125,7 @@ class Desk:
         try:
             outcome = self.engine.answer_now(body)
         except BadReview as bad:
-            return Reply(400, f"{bad}\n".encode(), TEXT)
+            return self._not_a_review(bad)
         except Exception as error:  # noqa: BLE001 - the last door: what gets here must not stop a Pod either
             return self._admit(body, error)
         return Reply(200, outcome) if isinstance(outcome, bytes) else outcome
@@ -182,8 +185,12 @@ class Desk:
         try:
             review = decode_envelope(body)
         except BadReview as bad:
-            return Reply(400, f"{bad}\n".encode(), TEXT)
+            return self._not_a_review(bad)
         return Reply(200, untouched(review, fault_warning(self._fault(review.uid, error))))
+
+    def _not_a_review(self, bad: BadReview) -> Reply:
+        self.refused(400)
+        return Reply(400, f"{bad}\n".encode(), TEXT)
 
 
 def _tell(told: "asyncio.Future[Reply]", work: "asyncio.Task[Reply]") -> None:

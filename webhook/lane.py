@@ -182,4 +182,4 @@ class Lane(Connection):
 
 def lane_of(desk: Desk) -> type[Lane]:
     """The protocol for one desk, for `uvicorn.Config(http=…)`."""
-    return type("DeskLane", (Lane,), {"desk": desk, **bounds(desk.patience, desk.crowd)})
+    return type("DeskLane", (Lane,), {"desk": desk, **bounds(desk.patience, desk.crowd, desk.refused)})

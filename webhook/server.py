@@ -77,7 +77,7 @@ class Server:
         self._hurry = asyncio.Event()
         self._begin = asyncio.Event()
         self._arrivals: Arrivals | None = None
-        protocol = self._protocol(lane=self._lane)
+        protocol = self._protocol(lane=self._lane, refused=desk.refused)
         if client_names:
             protocol = kept(protocol, Door(Allowed(client_names), telemetry.refused, desk.patience / 5))
         self._admission = Quiet(configured(admission(desk), protocol), self._listen_for_reviews)
@@ -192,11 +192,11 @@ class Server:
         self._callers.add(made)
         return made
 
-    def _protocol(self, *, lane: bool) -> type[asyncio.Protocol]:
+    def _protocol(self, *, lane: bool, refused: Callable[[int], None] | None = None) -> type[asyncio.Protocol]:
         if lane:
             return lane_of(self._desk)
         if self._fits:
-            return connection_of(self._desk.patience, self._desk.crowd)
+            return connection_of(self._desk.patience, self._desk.crowd, refused)
         from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - not loaded where ours fits
 
         return H11Protocol

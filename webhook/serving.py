@@ -25,7 +25,7 @@ from webhook.listening import Listen, announce
 from webhook.reload import fingerprint, watch
 from webhook.server import Server
 from webhook.telemetry import Libraries, Log, Telemetry
-from webhook.tls import Authority, BadCertificate, Pair, is_due, read, utc_now
+from webhook.tls import Authority, BadCertificate, Pair, is_due, is_host, read, utc_now
 from webhook.wiring import Assembly, Cluster, new_id, sealer_from
 from webhook.writer import Writer
 
@@ -202,6 +202,7 @@ class Service:
             budget=self._loaded.resolving.budget,
             secrets=_path_secrets(options.path_secret_file),
             shed=self.telemetry.shed,
+            refused=self.telemetry.refused_request,
             fault=self._fault,
         )
         self.server = Server(
@@ -471,6 +472,10 @@ class Service:
             raise BadOptions(
                 "no certificate: give --tls-secret NAME, --tls-cert and --tls-key, or --tls-self-signed NAME --ca-out FILE"
             )
+        if not is_host(options.tls_self_signed):
+            raise BadOptions(
+                f"--tls-self-signed {options.tls_self_signed!r}: give the host name, or IP address, that callers dial"
+            )
         self._authority = Authority(now=utc_now())
         if options.ca_out is not None:
             try:
@@ -511,13 +516,13 @@ def _path_secrets(file: Path | None) -> tuple[Secret, ...]:
     if file is None:
         return ()
     try:
-        return path_secrets(_text(file))
+        return path_secrets(_text("--path-secret-file", file))
     except BadPath as bad:
         raise BadOptions(f"--path-secret-file {file}: {bad}") from None
 
 
 def _client_ca(file: Path | None) -> str:
-    text = _text(file)
+    text = _text("--client-ca", file)
     if file is not None and not text.strip():
         # Nothing would be asked of callers any more.
         raise BadOptions(f"--client-ca {file}: the file is empty")
@@ -533,12 +538,12 @@ def _client_names(options: Options) -> frozenset[str]:
     return frozenset(options.client_names)
 
 
-def _text(file: Path | None) -> str:
+def _text(option: str, file: Path | None) -> str:
     if file is None:
         return ""
     try:
         return file.read_text()
     except OSError as failed:
-        raise BadOptions(f"{file}: {failed.strerror}") from None
+        raise BadOptions(f"{option} {file}: {failed.strerror}") from None
     except UnicodeDecodeError:
-        raise BadOptions(f"{file}: it is no text") from None
+        raise BadOptions(f"{option} {file}: it is no text") from None

@@ -185,6 +185,11 @@ class Telemetry:
         self.guarded = Count("moorage_guard_total", "Images that name a target by hand.", ["target", "outcome"])
         self.breakers = Level("moorage_breaker_open", "1 while a registry is left alone.", ["registry"])
         self.shed_reviews = Count("moorage_reviews_shed_total", "Reviews turned away because too many waited.")
+        self.refused_requests = Count(
+            "moorage_requests_refused_total",
+            "Requests at the admission port that were no review, or came from a stranger, by the status of the answer.",
+            ["status"],
+        )
         self.internal_errors = Count("moorage_internal_errors_total", "Faults of ours: the Pod was admitted untouched.")
         self.lost_lines = Count(
             "moorage_log_lines_lost_total", "Log lines that nobody took: no reader, or a full disk."
@@ -296,8 +301,13 @@ class Telemetry:
         """A review was turned away."""
         self.shed_reviews.add()
 
+    def refused_request(self, status: int) -> None:
+        """No review came of a request."""
+        self.refused_requests.add((str(status),))
+
     def refused(self, names: str, address: str) -> None:
         """A caller was sent away for his certificate bears none of the names: told with the first one of each minute."""
+        self.refused_request(403)
         self._refused += 1
         now = self.log.clock()
         if 0 <= now - self._refused_at < QUIET:

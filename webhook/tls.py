@@ -1,5 +1,6 @@
 """A certificate and its key: checked before they serve, or made in memory."""
 
+import re
 import ssl
 import tempfile
 from collections.abc import Iterable
@@ -17,6 +18,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from webhook.core.keeping import AUTHORITY_LIFE, BACKDATED, LEAF_LIFE
 from webhook.pem import BadAuthorities, authorities
+
+_HOST: Final = re.compile(
+    r"(?:\*\.)?(?:[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?",
+    re.ASCII | re.IGNORECASE,
+)
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -235,6 +241,15 @@ def _usage(*wanted: str) -> x509.KeyUsage:
         *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
     )
     return x509.KeyUsage(**{one: one in wanted for one in every})
+
+
+def is_host(text: str) -> bool:
+    """Whether a certificate may be for it: an IP address, or a name of DNS, where the first label may be `*`."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return len(text) <= 253 and _HOST.fullmatch(text) is not None
+    return True
 
 
 def _name(text: str) -> x509.GeneralName:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -80,6 +81,12 @@ class Running(msgspec.Struct):
         """The value of a metric without labels."""
         text, _ = self.telemetry.exposition()
         return float(next(line for line in text.decode().splitlines() if line.startswith(f"{name} ")).split()[1])
+
+    def refused(self) -> dict[str, float]:
+        """How many requests were no review, by the status of the answer."""
+        text, _ = self.telemetry.exposition()
+        found = re.findall(r'^moorage_requests_refused_total\{status="(\d+)"\} (\S+)', text.decode(), re.MULTILINE)
+        return {status: float(number) for status, number in found}
 
     async def connect(self, source: str = "127.0.0.1") -> "Connection":
         """A TLS connection to the admission port, from this address."""
@@ -170,7 +177,15 @@ async def serving(
     log = io.StringIO()
     telemetry = Telemetry(Log(log))
     faults = Faults(telemetry)
-    desk = Desk(engine, budget=4.0, in_flight=in_flight, shed=telemetry.shed, fault=faults.told, **more)
+    desk = Desk(
+        engine,
+        budget=4.0,
+        in_flight=in_flight,
+        shed=telemetry.shed,
+        refused=telemetry.refused_request,
+        fault=faults.told,
+        **more,
+    )
     free = Listen("127.0.0.1", 0)
     server = Server(
         desk,
