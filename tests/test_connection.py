@@ -505,6 +505,26 @@ async def test_those_who_come_and_do_not_finish_the_handshake_take_no_place_from
 
 
 @BOTH
+async def test_behind_one_address_those_who_say_nothing_go_before_those_who_have_spoken(*, lane: bool) -> None:
+    async with serving(lane=lane, crowd=4, patience=0.5, last_call=0.1) as running:
+        speaks = await running.connect()
+        await speaks.send(post(WHOLE))
+        assert (await speaks.answer())[0] == 200
+        silent = [await running.connect() for _ in range(3)]
+        clock = asyncio.get_running_loop().time
+        since = clock()
+        while clock() - since <= running.desk.patience / 10:  # noqa: ASYNC110 - the loop's clock is the event
+            await asyncio.sleep(0)
+        new = await running.connect()
+        assert await silent[0].is_closed()
+        for connection in (speaks, new):
+            await connection.send(post(WHOLE))
+            assert (await connection.answer())[0] == 200
+        for connection in (speaks, new, *silent):
+            connection.close()
+
+
+@BOTH
 async def test_a_handshake_that_fails_gives_its_place_back(*, lane: bool) -> None:
     async with serving(lane=lane, crowd=2) as running:
         kept = await running.connect()

@@ -73,8 +73,8 @@ def fits() -> bool:
 
 
 def _least_missed(connections: "Sequence[Connection]") -> "Connection":
-    """Which of them has to go: the one that was not used for longest, else the one that takes longest to say what it wants,
-    else the one that had an answer last."""
+    """Which of them has to go: one whose caller says nothing, else the one that was not used for longest, else the one that
+    takes longest to say what it wants, else the one that had an answer last."""
     return min(connections, key=Connection.worth)
 
 
@@ -135,10 +135,12 @@ class Connection(HttpToolsProtocol):
         if self._is_deaf:
             return 0, self._quiet_since
         if self.is_unused():
-            return 1, self._quiet_since
+            # An API server speaks at once: behind one address nothing else tells it from strangers.
+            is_silent = not self._used and self.loop.time() - self._quiet_since > self.patience / 10
+            return 1 if is_silent else 2, self._quiet_since
         if self._arriving_since is not None:
-            return 2, self._arriving_since
-        return 3, -self._quiet_since
+            return 3, self._arriving_since
+        return 4, -self._quiet_since
 
     def give_way(self) -> None:
         """Others need the place; what is arriving is told so."""

@@ -127,6 +127,8 @@ class Server:
             flushing.cancel()
             for one in (*serving, *self._tasks):
                 one.cancel()
+            if self._arrivals is not None:
+                self._arrivals.hang_up()
             for listener in (*self._admission.listeners, *self._ops.listeners):
                 listener.close()
             self._socket.close()

@@ -8,6 +8,7 @@ from tests.support.canary import WRITTEN, marked
 from tests.support.until import until
 
 
+# The node pulls an image of 144 MB for it.
 def test_a_secret_in_the_log_of_a_container_is_found(namespace: Namespace, upstream: Upstream) -> None:
     push_image(upstream)
     teller = {"name": "teller", "image": upstream.image("moorage/moorage", "test")}
