@@ -250,7 +250,7 @@ class Clouds:
         self._threads: Threads | None = None
         self._entra: EntraTokens | None = None
 
-    def providers(self, registries: "Registries", door: "Outbound") -> "dict[str, Provider]":
+    def providers(self, registries: "Registries", door: "Outbound") -> "dict[str, Dated]":
         """Who logs in at the clouds that the configuration names."""
         from webhook.core.clouds import ACR, ECR, GAR
 

@@ -31,7 +31,7 @@ from webhook.core.hosts import CredentialSource, Registries, Registry
 from webhook.credentials.cloud import NAME, CloudLogins
 from webhook.credentials.cloud import Cloud as Source
 from webhook.credentials.renewals import Renewals
-from webhook.credentials.source import Provider
+from webhook.credentials.source import Dated
 from webhook.outbound import Outbound
 
 SECONDS: Final = 10.0
@@ -303,7 +303,7 @@ class Logged(Stack):
             self.clock, jitter=lambda: 0.0, tell=lambda _place, trouble: self.troubles.append(trouble)
         )
 
-    def _made(self, outbound: Outbound, registries: Registries) -> Mapping[str, Provider]:
+    def _made(self, outbound: Outbound, registries: Registries) -> Mapping[str, Dated]:
         cloud = self._make(outbound, registries, self.clock)
         return {cloud.kind: CloudLogins(cloud, self.kept)}
 

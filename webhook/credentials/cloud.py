@@ -14,6 +14,7 @@ from webhook.core.lasting import Lasting
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
 from webhook.credentials.renewals import NoLogin, Renewals
+from webhook.credentials.source import NOTHING, Given
 
 THREADS: Final = 4
 NAME: Final = "cloud"
@@ -75,7 +76,7 @@ class Threads:
 
 
 class CloudLogins:
-    """A provider of credentials (webhook.credentials.source.Provider). `kept` outlives a reload."""
+    """A provider of credentials (webhook.credentials.source.Dated). `kept` outlives a reload."""
 
     def __init__(self, cloud: Cloud, kept: Renewals[Credential]) -> None:
         self._cloud = cloud
@@ -86,25 +87,25 @@ class CloudLogins:
         """Logins that could not be had, and why."""
         return tuple(f"no {self._cloud.kind} login at {place}: {why}" for place, why in self._kept.troubles.items())
 
-    def peek(self, image: Reference, audience: Audience) -> tuple[Credential, ...] | None:
+    def give(self, image: Reference, audience: Audience) -> Given | None:
         """The login, the same for everyone who may use it; None when it has to be waited for."""
         del audience
         place = self._cloud.place(image.registry)
         if place is None:
-            return ()
-        found = self._kept.peek(place, lambda: self._login(place))
-        return None if found is None else (self._shown(found, place),)
+            return NOTHING
+        found, until = self._kept.peek_dated(place, lambda: self._login(place))
+        return None if found is None else Given((self._shown(found, place),), until)
 
-    async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> tuple[Credential, ...]:
+    async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
         """The same, asked for where it must be."""
         del audience
         place = self._cloud.place(image.registry)
         if place is None:
-            return ()
+            return NOTHING
         now = asyncio.get_running_loop().time()
         within = now + (deadline - now) * SHARE
         found = await self._kept.get(place, lambda: self._login(place), deadline=within)
-        return (self._shown(found, place),)
+        return Given((self._shown(found, place),))
 
     def doubt(self, credential: Credential) -> None:
         """A registry refused this one: it may have been revoked."""

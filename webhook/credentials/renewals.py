@@ -39,16 +39,22 @@ class Renewals(Generic[Value]):
     def peek(self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]]) -> Value | NoLogin | None:
         """What is known: the value, or why there is none just now; None when it has to be asked for. A value that is due
         is asked for anew meanwhile."""
+        return self.peek_dated(place, ask)[0]
+
+    def peek_dated(
+        self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]]
+    ) -> tuple[Value | NoLogin | None, float]:
+        """The same, and the moment until which nobody need look again, unless it is doubted; 0 for none."""
         known = self._kept.get(place)
         if known is None:
-            return None
+            return None, 0.0
         now = self._now()
         value = known.usable(now)
         if value is None:
-            return NoLogin(known.trouble) if known.is_let_be(now) else None
+            return (NoLogin(known.trouble) if known.is_let_be(now) else None), 0.0
         if known.is_due(now):
             self._fly(place, ask)
-        return value
+        return value, known.due
 
     async def get(
         self, place: Hashable, ask: Callable[[], Awaitable[Lasting[Value]]], *, deadline: float

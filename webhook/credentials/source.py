@@ -58,14 +58,6 @@ class Rereading(Doubting, Protocol):
         """Whether one of these was refused not long ago."""
 
 
-@runtime_checkable
-class Renewing(Provider, Protocol):
-    """A provider whose credentials are the operator's and change on their own."""
-
-    def doubt(self, credential: Credential) -> None:
-        """A registry refused this one."""
-
-
 class Given(msgspec.Struct, frozen=True, gc=False):
     """Credentials; until when (monotonic, in seconds) no others would be given; and what a trace is to say of them."""
 
@@ -91,6 +83,11 @@ class Dated(Protocol):
 
     async def give_by(self, image: Reference, audience: Audience, *, deadline: float) -> Given:
         """By the absolute loop time `deadline`."""
+
+
+@runtime_checkable
+class Renewing(Dated, Doubting, Protocol):
+    """A provider whose credentials are the operator's and change on their own."""
 
 
 class _Undated:
@@ -220,12 +217,15 @@ class Credentials:
         """A registry refused this one: who can get another looks whether it has to."""
         if credential.kind in self._doubting:
             self._doubting[credential.kind].doubt(credential)
+        if credential.kind in self._renewing:
+            # It may be due now, before the time that it was good for.
+            self._settled.clear()
 
     async def prepare(self, *, deadline: float) -> None:
         """Have the providers ask now for what all Pods will want of the hosts that stand literally in the configuration."""
         everyone = Audience("")
         waits = [
-            self._renewing[kind].fetch(Reference(host, "any", "any"), everyone, deadline=deadline)
+            self._renewing[kind].give_by(Reference(host, "any", "any"), everyone, deadline=deadline)
             for host, registry in self._registries.literal.items()
             for kind in {source.kind for source in registry.credentials} & self._renewing.keys()
         ]
