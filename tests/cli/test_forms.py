@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.cli.conftest import HOST, D, E, Shell
 from tests.support.examples import many
-from webhook.cli import common
 from webhook.cli.forms import Checked, Result, machine, plain, reports, warnings
 from webhook.cli.manifests import Found, Source, objects
 from webhook.core.decision import Action, Decision
+from webhook.core.printable import printable
 from webhook.core.reason import Reason
 from webhook.core.subject import TEMPLATES
 
@@ -284,7 +284,7 @@ def test_no_name_breaks_a_form_or_reaches_the_terminal(image: str, name: str, co
     checked = [Checked(source, results, [])]
     assert len(plain.table(results, wide=True).splitlines()) in {0, 2}
     assert all(line.isprintable() for line in plain.table(results).splitlines())
-    assert all(common.printable(line).isprintable() for line in warnings(results))
+    assert all(printable(line).isprintable() for line in warnings(results))
     ET.fromstring(reports.junit(checked))
     json.loads(reports.sarif(checked))
     json.loads(machine.json(checked))

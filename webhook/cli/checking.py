@@ -19,6 +19,7 @@ from webhook.cli.manifests import Found, Input, Withheld, objects, sources
 from webhook.cli.progress import Bar, done_with_bar
 from webhook.core.decision import Action
 from webhook.core.plan import left_alone
+from webhook.core.printable import printable
 from webhook.core.reason import Reason
 from webhook.core.subject import TEMPLATES
 from webhook.core.workload import KINDS, Resource, are_objects, guessed
@@ -254,12 +255,12 @@ def _tell(call: Call, heard: Heard, broken: Iterable[BadDocument]) -> None:
     """What a person has to know: what is broken, what did not go well, and what could not be known."""
     wanted = call.wanted
     for bad in broken:
-        common.say(common.printable(str(bad)))
+        common.say(printable(str(bad)))
     for warning in warnings(heard.results):
-        common.say(common.printable(warning))
+        common.say(printable(warning))
     if wanted.verbose or any(one.action in _TROUBLED for result in heard.results for one in result.decisions):
         for problem in heard.problems:
-            common.say(f"warning: {common.printable(problem)}")
+            common.say(f"warning: {printable(problem)}")
     if heard.results and not wanted.server:
         unknown = common.unknown(in_cluster=call.asks_cluster, unread=heard.unread)
         common.say(f"offline, no digest was asked for; {unknown}" if wanted.offline else unknown)
@@ -275,9 +276,9 @@ def _tell_more(call: Call, inputs: Sequence[Input], heard: Heard) -> None:
         common.say(f"cluster: {call.reach.kube.host}")
     for one in inputs:
         for passed in one.passed:
-            common.say(f"{passed.source}:{passed.line}: {common.printable(passed.kind) or 'no kind'}: passed over")
+            common.say(f"{passed.source}:{passed.line}: {printable(passed.kind) or 'no kind'}: passed over")
     for line in traces(heard.results):
-        common.say(common.printable(line))
+        common.say(printable(line))
     for sent in heard.sent:
         common.say(f"sent: {sent}")
 

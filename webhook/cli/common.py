@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TextIO, ove
 import typer
 
 from webhook.cli.exits import Exit, Stop
+from webhook.core.printable import printable
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
@@ -229,13 +230,6 @@ def _write(stream: TextIO, text: str) -> OSError | None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return failed
     return None
-
-
-def printable(text: str) -> str:
-    """The text with an escape for whatever a terminal would act on: names come from files that others wrote."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def say_registry_warning(host: str, text: str) -> None:

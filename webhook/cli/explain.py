@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from webhook.cli import common
+from webhook.core.printable import printable
 
 
 class Form(StrEnum):
@@ -53,7 +54,7 @@ def explain(
 
     labels = common.pairs("--label", label)
     wanted = Wanted(
-        common.printable(image),
+        printable(image),
         container,
         labels,
         namespace,

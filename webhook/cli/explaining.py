@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -10,27 +10,16 @@ from webhook.cli import common
 from webhook.cli.asking import Sent, asking
 from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit
+from webhook.core import explanation
 from webhook.core.decision import Action, Decision
 from webhook.core.namespace import place
-from webhook.core.reason import Note, Reason, sentence
+from webhook.core.printable import printable
+from webhook.core.reason import Reason
 from webhook.core.subject import Subject, subjects_of
 
 if TYPE_CHECKING:
     from webhook.config import Loaded
     from webhook.core.live import Live
-
-_RULES: Final = frozenset({Reason.RULE_MATCHED, Reason.RULE_PASSED_OVER})
-_TARGETS: Final = frozenset(
-    {
-        Reason.TARGET_TAKEN,
-        Reason.PATH_NOT_SERVED,
-        Reason.ACCESS_NOT_PROVEN,
-        Reason.TARGET_UNHEALTHY,
-        Reason.TARGET_LACKS_DIGEST,
-        Reason.TARGET_NOT_ASKED,
-    }
-)
-"""Notes about a target, whose name is their first argument."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -155,41 +144,19 @@ def _code(explained: Explained) -> Exit:
 
 
 def _told(explained: Explained, loaded: "Loaded") -> dict[str, Any]:
-    decision, subject = explained.decision, explained.subject
-    slot = decision.slot
-    matched = [note for note in decision.trace if note[0] in _RULES]
+    subject, slot = explained.subject, explained.decision.slot
     rules = loaded.rules.explain(subject, slot, slot.image) if slot.image is not None else ()
-    rest = decision.trace[len(matched) :]
-    found: tuple[object, ...] = next((note for note in rest if note[0] is Reason.DIGEST_FOUND), ())
+    told = msgspec.to_builtins(explanation.explained(explained.decision, rules))
+    said = {name: told.pop(name) for name in ("rules", "targets", "trace")}
     return {
-        "image": slot.text,
-        "reference": str(slot.image) if slot.image is not None else None,
+        "image": told.pop("image"),
+        "reference": told.pop("reference"),
         "namespace": subject.namespace,
-        "action": decision.action.value,
-        "reason": decision.reason.value,
-        "rule": decision.rule or None,
-        "digest": decision.digest or None,
-        "source": decision.source.value,
-        "credential": str(found[5]) if found else None,
-        "target": decision.target or None,
-        "to": decision.to or None,
-        "arm": decision.arm or None,
+        **told,
         "milliseconds": explained.milliseconds,
         "requests": msgspec.to_builtins(explained.sent),
-        "rules": [sentence(note) for note in rules],
-        "targets": [_target(note) for note in rest if note[0] in _TARGETS],
-        "trace": [sentence(note) for note in rest],
+        **said,
         **({"rollout": explained.rollout} if explained.rollout is not None else {}),
-    }
-
-
-def _target(note: Note) -> dict[str, Any]:
-    reason = note[0]
-    return {
-        "name": next(iter(note[1:]), ""),
-        "taken": reason is Reason.TARGET_TAKEN,
-        "reason": str(reason),
-        "message": sentence(note),
     }
 
 
@@ -207,4 +174,4 @@ def _text(told: dict[str, Any]) -> str:
         from webhook.cli.forms.rollout import lines as lines_of
 
         lines += lines_of(told["rollout"])
-    return "".join(f"{common.printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)

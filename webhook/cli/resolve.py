@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from webhook.cli import common
+from webhook.core.printable import printable
 
 
 class Form(StrEnum):
@@ -35,7 +36,7 @@ def resolve(
     from webhook.cli.resolving import Wanted, run
 
     wanted = Wanted(
-        tuple(map(common.printable, images)),
+        tuple(map(printable, images)),
         namespace,
         platforms=platforms,
         offline=offline,

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from webhook.cli.common import printable
+from webhook.core.printable import printable
 from webhook.diagnosis.finding import Finding, Level, summary
 
 

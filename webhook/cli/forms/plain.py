@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from webhook.cli.common import printable
 from webhook.cli.forms import Result
+from webhook.core.printable import printable
 
 
 def table(results: Sequence[Result], *, wide: bool = False, namespaces: bool = False) -> str:
