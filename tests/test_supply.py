@@ -86,11 +86,10 @@ class Served(Running):
         """What the kubelet is told."""
         server = self.service.server
         assert server is not None
-        while server._ops_socket is None or not server._ops.up.is_set():  # noqa: ASYNC110 - the port is the event
-            await asyncio.sleep(0)
-        port = server._ops_socket.getsockname()[1]
+        ops = server._beside["ops"]
+        await ops.server.up.wait()
         async with httpx.AsyncClient(trust_env=False) as client:
-            answer = await client.get(f"http://127.0.0.1:{port}/readyz?verbose")
+            answer = await client.get(f"{ops.url}/readyz?verbose")
         return f"{answer.status_code} {answer.text}"
 
     async def status_at(self, path: str) -> int:

@@ -101,6 +101,11 @@ class Covering:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._due.wait(), EVERY)
 
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What was missing or doubtful when it was looked at last, in sentences."""
+        return tuple(_told([one for one in self._told or () if one.level != "info"]))
+
     async def look(self) -> None:
         """Hold the registration against the rules, and mend it where that is ours to do."""
         try:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import ip_address
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -40,6 +41,14 @@ class Listen(msgspec.Struct, frozen=True):
         if not colon or not port.isdigit() or int(port) > 65535:
             raise ValueError(f"{text!r} is no address; write it as 0.0.0.0:8443")
         return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - serving others is what it is for
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody reaches it from another machine."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     def bound(self) -> socket.socket:
         """A socket bound to it."""
@@ -113,6 +122,44 @@ class Quiet(uvicorn.Server):
         kind: Any = self.config.http_protocol_class
         made: asyncio.Protocol = kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
         return made
+
+
+class Plain:
+    """A port of plain HTTP beside the one for reviews: bound first, served at later."""
+
+    def __init__(self, listen: Listen, app: Any, protocol: type[asyncio.Protocol]) -> None:
+        self._listen = listen
+        self._socket: socket.socket | None = None
+        self.server = Quiet(configured(app, protocol), self._begin)
+
+    def bind(self) -> None:
+        """Take the port.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        self._socket = self._listen.bound()
+
+    @property
+    def url(self) -> str:
+        """Where it is, once it is bound."""
+        return f"http://{address_of(self._bound())}"
+
+    def close(self) -> None:
+        """Give the port back."""
+        for listener in self.server.listeners:
+            listener.close()
+        if self._socket is not None:
+            self._socket.close()
+
+    def _bound(self) -> socket.socket:
+        if self._socket is None:
+            raise CannotServe("the port is not bound")
+        return self._socket
+
+    async def _begin(self, server: Quiet) -> Listener:
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(server.protocol, sock=self._bound(), backlog=BACKLOG)
 
 
 def configured(app: Any, http: Any = "h11") -> uvicorn.Config:

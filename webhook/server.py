@@ -17,8 +17,19 @@ from webhook.core.callers import Allowed
 from webhook.desk import Desk
 from webhook.doorkeeper import Door, kept
 from webhook.lane import lane_of
-from webhook.listening import BACKLOG, CannotServe, Listen, Listener, Quiet, address_of, announce, configured, until
-from webhook.ops import operations
+from webhook.listening import (
+    BACKLOG,
+    CannotServe,
+    Listen,
+    Listener,
+    Plain,
+    Quiet,
+    address_of,
+    announce,
+    configured,
+    until,
+)
+from webhook.ops import Checks, operations
 from webhook.readiness import Handshake
 from webhook.telemetry import FLUSH_EVERY, Telemetry
 from webhook.tls import Pair, context
@@ -27,6 +38,10 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from starlette.types import ASGIApp
+
+PAGE_CROWD: Final = 64
+"""Connections to the page at once: people, with some six of a browser each."""
 LAST_CALL: Final = 2.0
 """Seconds that those who connected just before the end get to say what they want."""
 
@@ -42,6 +57,8 @@ class Server:
         *,
         listen: Listen,
         ops_listen: Listen,
+        page_listen: Listen | None = None,
+        page: "Callable[[Checks], ASGIApp] | None" = None,
         drain: float,
         client_ca: str = "",
         client_names: frozenset[str] = frozenset(),
@@ -54,7 +71,7 @@ class Server:
         """`pair` and `client_ca` (PEM) serve until `swap` is given others; without a pair it waits for the first one, not
         ready, and tells why there is none as `missing` says. Callers must bear one of the `client_names`, where there are
         any. It is `up` once it serves, and `stopping` from the signal on. Without the `lane`, or without any protocol of
-        our own, plain ASGI answers everything.
+        our own, plain ASGI answers everything. The `page` is made with what readiness rests on, where it is to be served.
 
         Raises:
             BadCertificate: they cannot be loaded.
@@ -65,7 +82,6 @@ class Server:
         self._last_call = last_call
         self._reload = reload
         self._listen = listen
-        self._ops_listen = ops_listen
         self._pair = pair
         self._client_ca = client_ca
         self._context = context(pair, client_ca=client_ca) if pair is not None else None
@@ -82,10 +98,11 @@ class Server:
             protocol = kept(protocol, Door(Allowed(client_names), telemetry.refused, desk.patience / 5))
         self._admission = Quiet(configured(admission(desk), protocol), self._listen_for_reviews)
         operated = operations(self._checks, telemetry.exposition, lambda: self._in_force().certificate)
-        self._ops = Quiet(configured(operated, self._protocol(lane=False)), self._listen_ops)
+        self._beside = {"ops": Plain(ops_listen, operated, self._protocol(lane=False))}
+        if page is not None and page_listen is not None:
+            self._beside["page"] = Plain(page_listen, page(self._checks), self._protocol(lane=False, crowd=PAGE_CROWD))
         self._handshake = Handshake(self._own_address, self._in_force, wall=wall)
         self._socket: socket.socket | None = None
-        self._ops_socket: socket.socket | None = None
         self._callers: WeakSet[asyncio.Protocol] = WeakSet()
         self._tasks: set[asyncio.Future[Any]] = set()
 
@@ -98,9 +115,10 @@ class Server:
         """
         self._socket = self._listen.bound()
         try:
-            self._ops_socket = self._ops_listen.bound()
+            for port in self._beside.values():
+                port.bind()
         except OSError:
-            self._socket.close()
+            self._give_back()
             raise
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,12 +126,13 @@ class Server:
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         addresses = {
             "admission": f"https://{address_of(self._socket)}",
-            "ops": f"http://{address_of(self._ops_socket)}",
+            **{name: port.url for name, port in self._beside.items()},
         }
-        serving = [asyncio.create_task(self._ops.serve())]
+        beside = [port.server for port in self._beside.values()]
+        serving = [asyncio.create_task(one.serve()) for one in beside]
         flushing = asyncio.create_task(self._flush())
         try:
-            await until(serving, self._ops.up)
+            await until(serving, *(one.up for one in beside))
             await self._await_pair(serving)
             if not self._stop.is_set():
                 serving.append(asyncio.create_task(self._admission.serve()))
@@ -129,10 +148,17 @@ class Server:
                 one.cancel()
             if self._arrivals is not None:
                 self._arrivals.hang_up()
-            for listener in (*self._admission.listeners, *self._ops.listeners):
-                listener.close()
-            self._socket.close()
+            self._give_back()
             self._telemetry.log.flush()
+
+    def _give_back(self) -> None:
+        """Every port, however far it came."""
+        for listener in self._admission.listeners:
+            listener.close()
+        for port in self._beside.values():
+            port.close()
+        if self._socket is not None:
+            self._socket.close()
 
     async def _await_pair(self, serving: list[asyncio.Task[None]]) -> None:
         """Until there is something to serve with, or the end comes first."""
@@ -184,21 +210,18 @@ class Server:
             raise CannotServe(self.missing)
         return self._context
 
-    async def _listen_ops(self, server: Quiet) -> Listener:
-        if self._ops_socket is None:
-            raise CannotServe("the port is not bound")
-        return await asyncio.get_running_loop().create_server(server.protocol, sock=self._ops_socket, backlog=BACKLOG)
-
     def _caller(self, server: Quiet) -> asyncio.Protocol:
         made = server.protocol()
         self._callers.add(made)
         return made
 
-    def _protocol(self, *, lane: bool, refused: Callable[[int], None] | None = None) -> type[asyncio.Protocol]:
+    def _protocol(
+        self, *, lane: bool, refused: Callable[[int], None] | None = None, crowd: int | None = None
+    ) -> type[asyncio.Protocol]:
         if lane:
             return lane_of(self._desk)
         if self._fits:
-            return connection_of(self._desk.patience, self._desk.crowd, refused)
+            return connection_of(self._desk.patience, crowd or self._desk.crowd, refused)
         from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - not loaded where ours fits
 
         return H11Protocol
@@ -242,7 +265,7 @@ class Server:
             await self._hear_the_last()
             if self._arrivals is not None:
                 self._arrivals.hang_up()
-        for server in (self._admission, self._ops):
+        for server in (self._admission, *(port.server for port in self._beside.values())):
             server.ending.set()
         await asyncio.gather(*serving)
         self._telemetry.log.write("info", "stopped")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from webhook.certificates import Held
     from webhook.covering import Covering
     from webhook.registrar import Registrar
+    from webhook.showing import PageOfService
     from webhook.supply import Supply
 
 
@@ -61,6 +62,8 @@ class Options(msgspec.Struct, frozen=True):
     register_url: str = ""
     tls_secret: str = ""
     tls_settle: float = SETTLE
+    page_listen: str = ""
+    page_hosts: tuple[str, ...] = ()
 
 
 class BadOptions(ValueError):
@@ -74,6 +77,12 @@ class _NotLoaded(Exception):
         super().__init__(event, more)
         self.event = event
         self.more = more
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The same for people."""
+        problems = self.more.get("problems") or [self.more["problem"]]
+        return tuple(f"{self.event}: {one}" for one in problems)
 
 
 RENEW_EVERY: Final = 60.0
@@ -94,7 +103,7 @@ class Service:
         )
         self._loaded = self._load(None)
         self._seen = fingerprint(self._files())
-        self._trouble: dict[Part, str] = {}
+        self._trouble: dict[Part, tuple[str, ...]] = {}
         self._reloading = asyncio.Lock()
         self._authority: Authority | None = None
         self._assembly: Assembly | None = None
@@ -193,8 +202,12 @@ class Service:
             self._registrar = self._registrar_of(cluster)
             self._supply = self._supply_of(cluster)
             self._covering = self._covering_of(cluster)
-            assembly = self._assembly = Assembly(self.telemetry, sealer, cluster)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
+            page_listen = Listen.parse(options.page_listen) if options.page_listen else None
+            shown = self._shown(page_listen)
+            assembly = self._assembly = Assembly(
+                self.telemetry, sealer, cluster, observer=shown.recent if shown is not None else None
+            )
         except ValueError as bad:
             raise BadOptions(str(bad)) from None
         self._desk = Desk(
@@ -211,6 +224,8 @@ class Service:
             pair,
             listen=listen,
             ops_listen=ops_listen,
+            page_listen=page_listen,
+            page=shown.page(self, assembly) if shown is not None else None,
             drain=options.drain,
             client_ca=_client_ca(options.client_ca),
             client_names=_client_names(options),
@@ -220,6 +235,46 @@ class Service:
         self._in_force(self._loaded)
         self.telemetry.certificate_success.set(int(pair is not None))
         return self.server, assembly
+
+    def _shown(self, page_listen: Listen | None) -> "PageOfService | None":
+        options = self._options
+        if page_listen is None:
+            if options.page_hosts:
+                raise BadOptions("--page-host wants --page-listen: give the address of the page")
+            return None
+        from webhook.showing import PageOfService  # noqa: PLC0415 - who shows no page has no use for what makes it
+
+        if not page_listen.is_loopback:
+            self.telemetry.log.write("warning", "page beyond loopback", address=options.page_listen)
+        return PageOfService(self.telemetry, options.page_hosts)
+
+    @property
+    def loaded(self) -> Loaded:
+        """The configuration in force."""
+        return self._loaded
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps files that changed from being in force, in sentences."""
+        return tuple(one for part in self._trouble.values() for one in part)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is doubtful in the configuration that is in force."""
+        assembly, loaded = self._assembly, self._loaded
+        problems = assembly.problems if assembly is not None else ()
+        has_cluster = assembly is not None and assembly.has_cluster
+        unknown = () if has_cluster else (loaded.rules.needs_cluster, loaded.needs_cluster)
+        return tuple(filter(None, (*loaded.warnings, *unknown, *problems)))
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What is wrong with the registration, as far as it was read."""
+        return self._covering.findings if self._covering is not None else ()
+
+    def fault(self, error: BaseException) -> str:
+        """Log a fault of ours that was met beside reviews; gives its id."""
+        return self._fault("", error)
 
     async def reload(self) -> bool:
         """Load configuration, seal keys, certificate and path secrets again; what is broken leaves the last good one in force. Whether
@@ -241,12 +296,12 @@ class Service:
         try:
             await part()
         except _NotLoaded as why:
-            if self._trouble.get(part) != str(why):
+            if self._trouble.get(part) != why.sentences:
                 self.telemetry.log.write("error", why.event, **why.more)
-            self._trouble[part] = str(why)
+            self._trouble[part] = why.sentences
         except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
             self.telemetry.reload_success.set(0)
-            self._trouble[part] = self._fault("", error)
+            self._trouble[part] = (f"internal error {self._fault('', error)}",)
         else:
             self._trouble.pop(part, None)
 
@@ -438,10 +493,7 @@ class Service:
         )
         if self._covering is not None and (self._registrar is None or self._registrar.is_put):
             self._covering.nudge()
-        problems = self._assembly.problems if self._assembly is not None else ()
-        has_cluster = self._assembly is not None and self._assembly.has_cluster
-        unknown = () if has_cluster else (loaded.rules.needs_cluster, loaded.needs_cluster)
-        for warning in filter(None, (*loaded.warnings, *unknown, *problems)):
+        for warning in self.doubts:
             self.telemetry.log.write("warning", "configuration", problem=warning)
 
     def _files(self) -> Sequence[Path]:

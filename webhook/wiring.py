@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from webhook.credentials.renewals import Renewals
     from webhook.credentials.source import Credentials, Dated, OperatorFile, Provider
     from webhook.credentials.stand_in import StandIn
+    from webhook.flights import Gates
     from webhook.kube import Kube
     from webhook.outbound import Outbound
     from webhook.registry import RegistryClient
@@ -297,13 +298,21 @@ class Clouds:
 class Assembly:
     """The parts of a serving process that outlive a reload, and the engine made of them for each configuration.
 
-    `grace` in seconds is how much longer than a review may take the doors of the engine before stay open.
+    `grace` in seconds is how much longer than a review may take the doors of the engine before stay open. `observer` hears
+    of reviews in place of `telemetry`, and tells it.
     """
 
     def __init__(
-        self, telemetry: "Telemetry", sealer: Sealer, cluster: "Cluster | None" = None, *, grace: float = 10.0
+        self,
+        telemetry: "Telemetry",
+        sealer: Sealer,
+        cluster: "Cluster | None" = None,
+        *,
+        observer: Observer | None = None,
+        grace: float = 10.0,
     ) -> None:
         self._telemetry = telemetry
+        self._observer = observer or telemetry
         self._sealer = sealer
         self._cluster = cluster
         self._grace = grace
@@ -318,7 +327,7 @@ class Assembly:
             self._providers["pod"] = cluster.pull_secrets(
                 count=telemetry.pull_secret_read, warn=telemetry.pull_secrets_unread
             )
-        telemetry.watch_breakers(self._open_breakers)
+        telemetry.watch_breakers(self._memories.answers.gates.states)
 
     def engine(self, loaded: Loaded, sealer: Sealer | None = None) -> Engine:
         """An engine for this configuration; the doors of the one before stay open for its running reviews. It seals as
@@ -341,7 +350,7 @@ class Assembly:
             sealer=self._sealer,
             clocks=CLOCKS,
             new_id=new_id,
-            observer=self._telemetry,
+            observer=self._observer,
         )
 
     async def aclose(self) -> None:
@@ -409,8 +418,10 @@ class Assembly:
         else:
             log.write("info", "learnt from running Pods", pods=learnt.pods, tags=learnt.tags)
 
-    def _open_breakers(self) -> dict[str, bool]:
-        return self._memories.answers.gates.states()
+    @property
+    def gates(self) -> "Gates":
+        """What stands before each registry that was asked."""
+        return self._memories.answers.gates
 
 
 async def _close_after(seconds: float, close: Callable[[], Coroutine[Any, Any, None]]) -> None:

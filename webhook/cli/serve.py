@@ -43,6 +43,19 @@ def serve(
     ops_listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Health and metrics, over HTTP.")
     ] = "0.0.0.0:8080",
+    page_listen: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A read-only page, over HTTP, such as 127.0.0.1:8081; whoever reaches it sees the images of all namespaces.",
+        ),
+    ] = "",
+    page_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="With --page-listen: a name that it answers to besides localhost; repeatable."
+        ),
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key, PEM.")] = None,
     tls_self_signed: Annotated[
@@ -126,6 +139,8 @@ def serve(
             register_url=register_url,
             tls_secret=tls_secret,
             tls_settle=_settle(tls_settle),
+            page_listen=page_listen,
+            page_hosts=tuple(page_host or ()),
         )
         service = Service(options, environ=os.environ)
         uvloop.run(service.run())

@@ -1,0 +1,57 @@
+"""From answers to HTML. Everything that is put into a template is escaped, and made printable before."""
+
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from webhook import __version__
+from webhook.core.printable import printable
+from webhook.page.answers import Outcome
+
+FOLDER: Final = Path(__file__).parent
+NAVIGATION: Final = (
+    ("/", "Status"),
+    ("/rules", "Rules"),
+    ("/registries", "Registries"),
+    ("/targets", "Targets"),
+    ("/decisions", "Decisions"),
+    ("/api/docs", "API"),
+)
+"""Where each page is, and what it is called."""
+
+
+class Rendering:
+    """The templates, read and compiled when it is made: nobody who asks waits for that."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_shown,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "navigation": NAVIGATION,
+            "outcomes": ("", *get_args(Outcome)),
+            "version": __version__,
+        }
+        for name in self._environment.list_templates():
+            self._environment.get_template(name)
+
+    def render(self, template: str, **values: Any) -> str:
+        """A whole page."""
+        return self._environment.get_template(template).render(values)
+
+
+def _shown(value: Any) -> Any:
+    # What is markup already (the result of a macro) was made of parts that came through here.
+    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
+def file(name: str) -> bytes:
+    """A file that pages refer to."""
+    return (FOLDER / "static" / name).read_bytes()
