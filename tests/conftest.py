@@ -52,6 +52,7 @@ SERVED: Final = {
     "test_connection.py",
     "test_drain.py",
     "test_lane.py",
+    "test_page.py",
     "test_reload.py",
     "test_server.py",
     "test_supply.py",

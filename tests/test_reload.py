@@ -158,6 +158,7 @@ class Running:
         self.service = service
         self.folder = folder
         self.address: tuple[str, int] = ("", 0)
+        self.listening: dict[str, str] = {}
 
     def write(self, name: str = "one", host: str = "registry.example.com") -> None:
         (self.folder / "moorage.yaml").write_text(CONFIG.format(name=name, host=host))
@@ -176,10 +177,10 @@ class Running:
     async def connect(self) -> Connection:
         return Connection(*await asyncio.open_connection(*self.address, ssl=trusting()))
 
-    async def ask(self, image: str) -> dict[str, Any]:
-        """The answer to a Pod with this image."""
+    async def ask(self, *images: str, namespace: str = "default", **metadata: Any) -> dict[str, Any]:
+        """The answer to a Pod with these images."""
         connection = await self.connect()
-        await connection.send(post(admission_review(pod(image))))
+        await connection.send(post(admission_review(pod(*images, **metadata), namespace=namespace)))
         told: dict[str, Any] = json.loads((await connection.answer())[2])["response"]
         connection.close()
         return told
@@ -204,8 +205,8 @@ async def running(
         lines: asyncio.Queue[str] = asyncio.Queue()
         task = asyncio.create_task(service.run(ready=lines.put_nowait))
         made = Running(service, folder)
-        url = json.loads(await lines.get())["listening"]["admission"]
-        made.address = ("127.0.0.1", int(url.rpartition(":")[2]))
+        made.listening = json.loads(await lines.get())["listening"]
+        made.address = ("127.0.0.1", int(made.listening["admission"].rpartition(":")[2]))
         try:
             yield made
         finally:

@@ -312,7 +312,7 @@ class Assembly:
         grace: float = 10.0,
     ) -> None:
         self._telemetry = telemetry
-        self._observer = observer or telemetry
+        self._observer = observer if observer is not None else telemetry
         self._sealer = sealer
         self._cluster = cluster
         self._grace = grace

@@ -37,6 +37,7 @@ class Served(msgspec.Struct):
     context: ssl.SSLContext
     log: Path
     config: Path
+    listening: dict[str, str]
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -77,7 +78,7 @@ async def served(
         assert process.stdout is not None
         listening = json.loads(await process.stdout.readline())["listening"]
         context = ssl.create_default_context(cafile=str(ca))
-        yield Served(process, _place(listening["admission"]), _place(listening["ops"]), context, log, config)
+        yield Served(process, _place(listening["admission"]), _place(listening["ops"]), context, log, config, listening)
     finally:
         if process.returncode is None:
             process.kill()

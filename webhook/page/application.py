@@ -38,7 +38,7 @@ Namespace = Annotated[str, Query(max_length=LONGEST, description="Only reviews o
 RuleName = Annotated[
     str, Query(max_length=LONGEST, description="Only reviews with an image that this rule decided on.")
 ]
-OutcomeWord = Annotated[answers.Outcome | Literal[""], Query(description="Only reviews of which this came.")]
+OutcomeWord = Annotated[Literal["", answers.Outcome], Query(description="Only reviews of which this came.")]
 Before = Annotated[int, Query(ge=0, description="Only reviews with a smaller number; 0 for the newest.")]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="Reviews at most.")]
 
@@ -133,7 +133,7 @@ def _as_json(tell: Tell) -> Callable[..., Awaitable[Response]]:
 def _as_page(tell: Tell, name: str, rendering: Rendering) -> Callable[..., Awaitable[Response]]:
     @wraps(tell)
     async def shown(**asked: Any) -> Response:
-        return HTMLResponse(rendering.render(f"{name}.html", answer=await tell(**asked), asked=asked))
+        return HTMLResponse(await rendering.render(f"{name}.html", answer=await tell(**asked), asked=asked))
 
     return shown
 
@@ -141,9 +141,7 @@ def _as_page(tell: Tell, name: str, rendering: Rendering) -> Callable[..., Await
 def _describe(app: FastAPI, rendering: Rendering) -> None:
     whole = described.document(app.openapi())
     document = msgspec.json.encode(whole)
-    text = rendering.render(
-        "docs.html", operations=list(described.operations(whole)), shapes=list(described.shapes(whole))
-    )
+    rows = {"operations": list(described.operations(whole)), "shapes": list(described.shapes(whole))}
 
     @app.get("/api/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
@@ -151,7 +149,7 @@ def _describe(app: FastAPI, rendering: Rendering) -> None:
 
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> Response:
-        return HTMLResponse(text)
+        return HTMLResponse(await rendering.render("docs.html", **rows))
 
 
 def _add_files(app: FastAPI) -> None:
@@ -167,22 +165,26 @@ def _constant(body: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
 
 
 def _add_errors(app: FastAPI, rendering: Rendering, fault: Fault) -> None:
-    def told(request: Request, status: int, title: str, error: str) -> Response:
+    async def told(request: Request, status: int, title: str, error: str) -> Response:
         if request.url.path.startswith("/api/"):
             return _json(answers.Trouble(error), status)
-        return HTMLResponse(rendering.render("trouble.html", status=status, title=title, error=error), status)
+        return HTMLResponse(await rendering.render("trouble.html", status=status, title=title, error=error), status)
 
     @app.exception_handler(HTTPException)
     async def nothing(request: Request, _error: Exception) -> Response:
-        return told(request, 404, "Nothing here", "there is no such page; the ones that there are stand above")
+        return await told(
+            request, 404, "Nothing here", "nothing is at this path; /api/docs tells what there is to read"
+        )
 
     @app.exception_handler(RequestValidationError)
     async def wrong(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         # Not what was sent, which is in the error, too.
         problems = "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-        return told(request, 400, "Wrong parameters", problems)
+        return await told(request, 400, "Wrong parameters", problems)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> Response:
-        return told(request, 500, "A fault of ours", f"internal error {fault(error)}; the log tells more under that id")
+        return await told(
+            request, 500, "A fault of ours", f"internal error {fault(error)}; the log tells more under that id"
+        )

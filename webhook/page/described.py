@@ -76,7 +76,7 @@ def operations(whole: Document) -> Iterator[Operation]:
             schema = operation["responses"]["200"]["content"]["application/json"].get("schema", {})
             yield Operation(
                 path,
-                operation.get("description", ""),
+                _one_line(operation),
                 [_parameter(one) for one in operation.get("parameters", ())],
                 _name(schema) if "$ref" in schema else "",
             )
@@ -87,13 +87,17 @@ def shapes(whole: Document) -> Iterator[Shape]:
     for name, schema in sorted(whole["components"]["schemas"].items()):
         properties: Mapping[str, Document] = schema.get("properties", {})
         fields = [Field(key, kind(one), list(_links(one))) for key, one in properties.items()]
-        yield Shape(name, schema.get("description", ""), fields)
+        yield Shape(name, _one_line(schema), fields)
 
 
 def _parameter(one: Document) -> Parameter:
     schema = one["schema"]
     bounds = ", ".join(text.format(schema[key]) for key, text in _LIMITS if schema.get(key) not in {None, ""})
-    return Parameter(one["name"], kind(schema), bounds, one.get("description", ""))
+    return Parameter(one["name"], kind(schema), bounds, _one_line(one))
+
+
+def _one_line(described: Document) -> str:
+    return " ".join(described.get("description", "").split())
 
 
 def kind(schema: Document) -> str:

@@ -42,9 +42,12 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         is_head = scope["method"] == "HEAD"
+        has_begun = False
 
         async def send_guarded(message: Message) -> None:
+            nonlocal has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 message["headers"] = [*message.get("headers", ()), *_HEADERS]
             elif is_head:
                 message = {**message, "body": b""}
@@ -54,7 +57,12 @@ class Guard:
         if refusal is not None:
             await _refuse(*refusal, send_guarded)
             return
-        await self._app({**scope, "method": "GET"}, receive, send_guarded)
+        try:
+            await self._app({**scope, "method": "GET"}, receive, send_guarded)
+        except Exception:
+            # The framework raises again what was answered and logged already.
+            if not has_begun:
+                raise
 
     def _refusal(self, scope: Scope) -> tuple[int, bytes] | None:
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]

@@ -45,13 +45,6 @@ class Seen(msgspec.Struct, frozen=True):
     seconds: float
     decisions: Sequence[Decision]
 
-    @property
-    def weight(self) -> int:
-        """Bytes, by a high estimate."""
-        texts = sum([len(one.slot.text) for one in self.decisions])
-        names = len(self.uid) + len(self.namespace) + len(self.kind) + len(self.workload)
-        return names + SLOT * (1 + len(self.decisions)) + COPIES * texts
-
 
 class Wanted(msgspec.Struct, frozen=True):
     """Which reviews to find: each field that is not empty must fit. `before` is a number; 0 for the newest."""
@@ -102,13 +95,17 @@ class Recent:
         self.number += 1
         subject = review.subject
         kind, workload = ("", "") if subject is None else (subject.kind, subject.workload)
-        seen = Seen(
-            self.number, self._wall(), review.uid, review.namespace, review.resource, kind, workload, outcome, seconds, decisions
+        uid, namespace, resource = review.uid, review.namespace, review.resource
+        weight = (
+            SLOT * (1 + len(decisions))
+            + COPIES * sum([len(one.slot.text) for one in decisions])
+            + len(uid) + len(namespace) + len(kind) + len(workload)
         )  # fmt: skip
-        weight = seen.weight
         if weight * 8 > self._limit:
             self.too_large += 1
             return
+        at = self._wall()
+        seen = Seen(self.number, at, uid, namespace, resource, kind, workload, outcome, seconds, decisions)
         self._kept.append((weight, seen))
         self._weight += weight
         while self._weight > self._limit or len(self._kept) > self._most:
@@ -117,9 +114,6 @@ class Recent:
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours; the review that it happened to is told of, too."""
         self._observer.bug(identity, uid, error)
-
-    def __len__(self) -> int:
-        return len(self._kept)
 
     def find(self, wanted: Wanted, most: int) -> tuple[list[Seen], bool]:
         """So many of those that are wanted, newest first, and whether there are more."""

@@ -22,6 +22,8 @@ SOON: Final = 7 * 86_400.0
 """Seconds before its end at which a certificate ends soon: the alert fires then, too."""
 IMAGES: Final = 256
 """Images of one answer, where it has more than one review: what is shown is put together on the loop that answers reviews."""
+LONGEST: Final = 1024
+"""Characters of a text that is shown."""
 
 Counts = Mapping[tuple[str, ...], float]
 """A metric's values by its labels, in their order."""
@@ -257,11 +259,11 @@ def _review(seen: Seen) -> answers.Review:
     return answers.Review(
         number=seen.number,
         time=moment(seen.at),
-        uid=seen.uid,
-        namespace=seen.namespace,
+        uid=_cut(seen.uid),
+        namespace=_cut(seen.namespace),
         resource=seen.resource,
-        kind=seen.kind,
-        workload=seen.workload,
+        kind=_cut(seen.kind),
+        workload=_cut(seen.workload),
         outcome=seen.outcome,
         milliseconds=round(seen.seconds * 1000, 1),
         images=[_image(one) for one in seen.decisions],
@@ -270,7 +272,14 @@ def _review(seen: Seen) -> answers.Review:
 
 def _image(one: Decision) -> answers.Image:
     told = msgspec.structs.asdict(explained(one))
-    return answers.Image(**told, container=one.slot.container, pointer=one.slot.pointer)
+    told |= {name: [_cut(line) for line in told[name]] for name in ("rules", "trace")}
+    told |= {"image": _cut(told["image"]), "container": _cut(one.slot.container), "pointer": one.slot.pointer}
+    return answers.Image(**told)
+
+
+def _cut(text: str) -> str:
+    """What an author wrote may be no name at all, and megabytes of it."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def moment(seconds: float) -> str:
