@@ -18,6 +18,7 @@ WAYS: Final = {
     "by_a_process": "def test(): subprocess.run([sys.executable, '-c', f'print(\"{marked(1)}\")  # moorage'], stdout=-1)",
     "in_a_log_line": "def test(): Log(io.StringIO()).write('info', 'x', y=[{'z': marked('x')}])",
     "in_metrics": "def test(): t = Telemetry(Log(io.StringIO())); t.registry_request(marked('x'), 'GET', '200', 0.1); t.exposition()",
+    "on_a_page": "def test(): HTMLResponse(asyncio.run(Rendering().render('trouble.html', status=404, title='x', error=marked('x'))))",
     "in_an_error": "def test():\n with pytest.raises(ValueError): Reference.parse(marked('://'))",
     "in_an_errors_cause": "def test():\n with pytest.raises(BadReference): raise BadReference('', '') from BadReference(marked(''), '')",
     "in_an_answer": "def test(): checked(json.loads(untouched(Review('0b4a', 'pods', '', '', None), marked('x'))))",
@@ -29,9 +30,10 @@ FINE: Final = {
     "by_another_program": "def test(): subprocess.run(['echo', marked('x')], stdout=-1)",
 }
 HEAD: Final = """
-import io, json, subprocess, sys
+import asyncio, io, json, subprocess, sys
 from base64 import b64encode
 import pytest
+from starlette.responses import HTMLResponse
 from tests.core.test_admission import checked
 from tests.support.api import FakeApi
 from tests.support.canary import marked
@@ -39,6 +41,7 @@ from tests.support.searching import pytest_runtest_makereport, pytest_sessionsta
 from webhook.core.admission import Review, untouched
 from webhook.core.reference import BadReference, Reference
 from webhook.core.secret import Secret
+from webhook.page.rendering import Rendering
 from webhook.telemetry import Log, Telemetry
 """
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import httpx
 import jsonschema
@@ -346,7 +347,7 @@ async def test_what_strangers_wrote_is_text_and_nothing_else(tmp_path: Path) -> 
         assert r"nginx\u202eexe.gpj" in seen.text
         assert not [letter for letter in answer.text if not letter.isprintable() and letter != "\n"]
         for text in STRANGE[:2]:
-            asked = await shown.get(f"/decisions?namespace={httpx.QueryParams({'': text})!s}".replace("=%3D", "=", 1))
+            asked = await shown.get(f"/decisions?namespace={quote(text)}")
             assert {*Words(asked.text).tags} <= {*seen.tags}
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 PACKAGES: Final = (
     "buildah",
+    "chromium",
     "containerd",
     "containernetworking-plugins",
     "debootstrap",
@@ -16,8 +17,8 @@ PACKAGES: Final = (
     "iptables",
     "runc",
 )
-"""haproxy stands before webhook processes in every cluster test, buildah and debootstrap make Moorage's own image; the others
-are the node's."""
+"""haproxy stands before webhook processes in every cluster test, buildah and debootstrap make Moorage's own image, chromium
+looks at the page; the others are the node's."""
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """A plugin that searches what a run writes for its own secrets, and fails the test in which one comes out.
 
 Searched are: what tests and commands print, in this process and in others that run Moorage; log lines and metrics;
-answers to reviews; what is written to the API server, but for Secrets; the texts of Moorage's own errors.
+answers to reviews; pages and all else that an application answers over plain HTTP; what is written to the API server, but for Secrets; the texts of Moorage's own errors.
 What is told to registries and token servers is where a secret belongs, and is not.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from starlette.responses import Response
 
 from tests.support.canary import WRITTEN, search
 from webhook.telemetry import Log, Telemetry
@@ -40,6 +41,7 @@ def pytest_sessionstart() -> None:
     _beside(pytest.RaisesExc, "__exit__", _raised)
     _beside(subprocess.Popen, "communicate", _printed)
     _beside(Log, "add_line", lambda _self, given, _result: search("a log line", *given))
+    _beside(Response, "render", lambda _self, _given, result: _each("a page", bytes(result)))
     _beside(Telemetry, "exposition", lambda _self, _given, result: search("metrics", result[0]))
 
 
