@@ -18,6 +18,8 @@ from tests.deploy.manifests import DEPLOY, Object, container, installed, kustomi
 from tests.support.serving import Connection, post, review, serving
 from webhook.cli.main import app
 from webhook.ops import operations
+from webhook.page.application import SHAPES
+from webhook.page.rendering import NAVIGATION
 
 TOP: Final = Path(__file__).parents[1]
 PAGE: Final = (TOP / "docs" / "security.md").read_text()
@@ -77,11 +79,9 @@ def test_each_port_that_is_listened_at_is_a_way_in() -> None:
     shipped = {
         port["containerPort"] for one in installed() if one["kind"] == "Deployment" for port in container(one)["ports"]
     }
-    components = [
-        path.read_text() for path in (DEPLOY / "components").glob("*/kustomization.yaml") if path.parent.name != "page"
-    ]
-    shipped |= {int(port) for text in components for port in re.findall(r"listen=0\.0\.0\.0:(\d+)", text)}
-    assert shipped >= {8443, 8080, 10250, 10260, 10261}
+    components = [path.read_text() for path in (DEPLOY / "components").glob("*/kustomization.yaml")]
+    shipped |= {int(port) for text in components for port in re.findall(r"listen=[\d.]+:(\d+)", text)}
+    assert shipped >= {8443, 8080, 8081, 10250, 10260, 10261}
     assert [port for port in shipped if not re.search(rf"\b{port}\b", told)] == []
 
 
@@ -94,6 +94,12 @@ def test_each_path_of_the_ops_port_is_told() -> None:
     assert paths == {"/livez", "/readyz", "/metrics", "/certificate"}
     (row,) = (row for row in table("where") if row["where"].startswith("port 8080"))
     assert paths <= {word.removeprefix("GET ") for word in words(row["where"])}
+
+
+def test_each_path_of_the_page_is_told() -> None:
+    (row,) = (row for row in table("where") if row["where"].startswith("port 8081"))
+    told = {word.removeprefix("GET ") for word in words(row["where"]) if "/" in word}
+    assert told == {*(path for path, _ in NAVIGATION), *(f"/api/{name}" for name, _, _ in SHAPES), "/api/openapi.json"}
 
 
 # Rights

@@ -199,7 +199,7 @@ def test_without_a_command_the_help_is_shown(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["chekc"], ["check", "--nosuch"], ["serve", "--nosuch", "x"], ["serve", "--page-listen", "x"]],
+    [["chekc"], ["check", "--nosuch"], ["serve", "--nosuch", "x"], ["serve", "--page-lisen", "x"]],
     ids=" ".join,
 )  # fmt: skip
 def test_what_is_not_there_is_refused_with_a_way_on(shell: Shell, words: list[str]) -> None:

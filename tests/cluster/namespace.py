@@ -1,8 +1,10 @@
 """One test's namespace: what users do in it, with the API or kubectl, and what they then see."""
 
+import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,20 +63,43 @@ class Namespace:
         Raises:
             KubectlFailed: it ended with another code than those that are `fine`.
         """
-        command: list[str | Path] = [_KUBECTL, "--kubeconfig", self.kubeconfig, "--namespace", self.name, *words]
         done = subprocess.run(
-            command,
+            self._command(*words),
             input=given,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={"HOME": str(self._home), "PATH": "/usr/bin:/bin"},
+            env=self._environ,
             timeout=60,
             check=False,
         )
         if done.returncode not in fine:
             raise KubectlFailed(f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}")
         return done.stdout
+
+    @contextmanager
+    def forwarded(self, to: str, port: int) -> Iterator[int]:
+        """A port of loopback that `kubectl port-forward` leads to a Pod's, until the end of the block."""
+        command = self._command("port-forward", to, f":{port}")
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=self._environ
+        ) as process:
+            try:
+                assert process.stdout is not None
+                line = process.stdout.readline()
+                found = re.fullmatch(r"Forwarding from 127\.0\.0\.1:(\d+) -> \d+\n", line)
+                if found is None:
+                    raise KubectlFailed(f"kubectl port-forward {to}: {line}")
+                yield int(found[1])
+            finally:
+                process.terminate()
+
+    def _command(self, *words: str) -> list[str | Path]:
+        return [_KUBECTL, "--kubeconfig", self.kubeconfig, "--namespace", self.name, *words]
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        return {"HOME": str(self._home), "PATH": "/usr/bin:/bin"}
 
     def await_rollout(self, kind: str, name: str, *, seconds: float = 60) -> None:
         """Until a Deployment, StatefulSet or DaemonSet has exactly the Pods it wants, new and ready."""

@@ -36,8 +36,6 @@ COMPONENTS: Final = sorted(path.name for path in (DEPLOY / "components").iterdir
 OVERLAYS: Final = sorted(path.name for path in (DEPLOY / "overlays").iterdir())
 FOREIGN: Final = ("cert-manager.io/", "monitoring.coreos.com/")
 """Kinds of others, whose schemas are not Kubernetes' own: `tests/cluster/test_operators.py` holds them to theirs."""
-NOT_YET: Final = {"page": "--page-listen"}
-"""Options of components that this version's `serve` does not know; the README says so."""
 
 
 @cache
@@ -183,18 +181,11 @@ def test_a_service_leads_to_a_port_that_is_listened_at(build: Build) -> None:
 
 
 @every_variant
-def test_the_options_are_those_of_this_version(build: Build, request: pytest.FixtureRequest) -> None:
-    unknown = NOT_YET.get(request.node.callspec.id.partition("/")[2])
+def test_the_options_are_those_of_this_version(build: Build) -> None:
     for workload in workloads(build()):
         word, *words = container(workload)["args"]
-        known = [each for each in words if unknown is None or not each.startswith(unknown)]
         command = typer.main.get_command(app).commands[word]  # type: ignore[attr-defined]
-        assert command.make_context(word, list(known))
-        if unknown is not None and known != words:
-            names = {name for each in command.params for name in each.opts}
-            assert unknown not in names, (
-                f"{unknown} is known now: take it out of NOT_YET, and the word out of the README"
-            )
+        assert command.make_context(word, list(words))
 
 
 @every_variant
@@ -288,6 +279,17 @@ def test_fail_closed_is_for_namespaces_that_ask_for_it() -> None:
     assert [one["namespaceSelector"]["matchLabels"] for one in closed] == [{"moorage.dev/fail-closed": "true"}]
     pods = {one["name"]: one for one in webhooks}
     assert closed[0]["rules"] == pods["pods.moorage.dev"]["rules"]
+
+
+def test_the_page_is_shown_where_the_component_is_and_to_its_own_pod_alone() -> None:
+    for name, build in VARIANTS.items():
+        args = container(of_kind(build(), "Deployment"))["args"]
+        told = [arg.partition("=")[2] for arg in args if arg.startswith("--page")]
+        assert told == (["127.0.0.1:8081"] if name == "components/page" else []), name
+    every = with_component("page", "network-policy")
+    ports = [port["containerPort"] for port in container(of_kind(every, "Deployment"))["ports"]]
+    assert 8081 not in ports
+    assert "8081" not in str([one for one in every if one["kind"] in {"Service", "NetworkPolicy"}])
 
 
 @pytest.mark.parametrize("name", [*COMPONENTS, *OVERLAYS])

@@ -95,6 +95,7 @@ def overlay(folder: Path, upstream: Upstream, configuration: str) -> Path:
     (folder / "moorage.yaml").write_text(configuration)
     return kustomization(
         folder,
+        "page",
         images=[{"name": IMAGE, "newName": f"{upstream.host}/{_REPOSITORY}", "newTag": "test"}],
         configMapGenerator=[{"name": "moorage", "namespace": HOME, "files": ["moorage.yaml"]}],
         generatorOptions={"disableNameSuffixHash": True},

@@ -1,12 +1,14 @@
 """Moorage's own image as Pods of a real node, installed by the shipped manifests and asked through its Service."""
 
 import json
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, Self
 
+import httpx
 import pytest
 
 from tests.cluster.doctor import doctor, tell_proxy
@@ -57,6 +59,29 @@ def test_what_its_own_identity_may_have_is_seen_by_asking_in_one_of_its_pods(
     image = upstream.image("installed/asked", "stable")
     words = ("exec", "deployment/moorage", "-c", "moorage", "--", "moorage", "resolve", "-v", image)
     assert digest in moorage.kubectl(*words)
+
+
+def test_the_page_is_seen_through_a_forwarded_port_and_in_no_other_way(
+    namespace: Namespace, upstream: Upstream, moorage: Moorage
+) -> None:
+    digest = upstream.push("shown/app", "stable")
+    servers = [one["metadata"]["name"] for one in moorage.servers()]
+    for address in [one["status"]["podIP"] for one in moorage.servers()]:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, 8081), timeout=5)
+    namespace.create(pod("app", upstream.image("shown/app", "stable")), dry_run=True)
+    seen = []
+    for name in servers:
+        with (
+            moorage.forwarded(f"pod/{name}", 8081) as port,
+            httpx.Client(base_url=f"http://localhost:{port}") as client,
+        ):
+            assert client.get("/api/status").json()["registration"] == {"covers": True, "findings": []}
+            assert client.get("/", headers={"Host": "evil.example"}).status_code == 421
+            seen += client.get("/api/decisions", params={"namespace": namespace.name}).json()["reviews"]
+    # The one replica that was asked tells of it.
+    ((image,),) = [one["images"] for one in seen]
+    assert (image["reason"], image["digest"]) == ("Resolved", digest)
 
 
 def pinned(revision: Any) -> set[str]:
