@@ -86,6 +86,7 @@ class PageOfService:
                 faults=lambda: telemetry.internal_errors.values,
                 loaded_at=lambda: telemetry.reload_time.values,
                 certificate_loaded=lambda: telemetry.certificate_success.values,
+                certificates_kept=lambda: telemetry.certificates_kept.values,
                 covers=lambda: telemetry.registration_covers.values,
             ),
             recent=self.recent,

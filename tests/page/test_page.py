@@ -27,6 +27,7 @@ from webhook.page.application import page
 from webhook.page.guard import HEADERS
 from webhook.page.recent import Recent
 from webhook.page.telling import Numbers, Sources
+from webhook.server import PAGE_CROWD
 from webhook.serving import BadOptions, Options, Service
 from webhook.telemetry import Telemetry
 
@@ -79,6 +80,7 @@ async def test_the_status_tells_of_version_configuration_certificate_and_readine
         assert told["configuration"]["problems"] == []
         assert told["certificate"]["state"] == "valid"
         assert "localhost" in told["certificate"]["names"]
+        assert (told["certificateLoaded"], told["certificatesKept"]) == (True, None)
         assert told["registration"] == {"covers": None, "findings": []}
         text = (await words(shown, "/")).text
         assert f"ready Version {__version__}" in text
@@ -93,6 +95,15 @@ async def test_what_cannot_be_used_of_a_change_is_told(tmp_path: Path) -> None:
         told = f"configuration not loaded: {tmp_path}/moorage.yaml:3:1: ruls: unknown key"
         assert [one for one in problems if one.startswith(told)]
         assert "What was changed since and cannot be used" in (await words(shown, "/")).text
+
+
+async def test_that_an_example_stands_in_for_the_operators_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "defaults").mkdir()
+    async with paged(tmp_path, written="defaults/moorage.yaml") as shown:
+        told = (await shown.get("/api/status")).data["configuration"]
+        assert told["file"] == str(tmp_path / "defaults" / "moorage.yaml")
+        assert told["standsInFor"] == str(tmp_path / "moorage.yaml")
+        assert f"in place of {tmp_path}/moorage.yaml , which is not there yet" in (await words(shown, "/")).text
 
 
 async def test_why_it_is_not_ready_is_told(tmp_path: Path) -> None:
@@ -154,20 +165,20 @@ def explain(folder: Path, image: str, namespace: str) -> dict[str, Any]:
     return told
 
 
+# Two commands are started.
 async def test_a_decision_is_told_in_the_words_of_explain(tmp_path: Path) -> None:
     async with paged(tmp_path) as shown:
         # What is found is told with the time that it took; these are told without.
-        images = [f"{shown.registry.host}/{PATH}:nosuch", "nginx:1", "no name"]
+        images = [f"{shown.registry.host}/{PATH}:nosuch", "nginx:1", "NO NAME"]
         await shown.server.ask(*images, namespace="shop")
         (review,) = await shown.reviews()
         assert (review["namespace"], review["kind"], review["workload"]) == ("shop", "Pod", "web")
         assert [one["container"] for one in review["images"]] == ["c0", "c1", "c2"]
+        nameless = review["images"].pop()
+        assert nameless["trace"] == ["no image name: the path must be lower-case"]
+        every = await asyncio.gather(*(asyncio.to_thread(explain, tmp_path, image, "shop") for image in images[:2]))
         text = (await words(shown, "/decisions")).text
-        for told, image in zip(review["images"], images, strict=True):
-            if image == "no name":
-                assert told["trace"] == ["no image name: it does not follow the grammar host/path:tag@digest"]
-                continue
-            expected = await asyncio.to_thread(explain, tmp_path, image, "shop")
+        for told, expected in zip(review["images"], every, strict=True):
             for key in ("image", "reference", "action", "reason", "rule", "digest", "source", "targets", "to", "trace"):
                 assert told[key] == expected[key], key
             assert " ".join(told["rules"] + told["trace"]) in text
@@ -275,6 +286,17 @@ async def test_head_gives_the_headers_of_get_and_no_body(tmp_path: Path) -> None
             assert {k: v for k, v in head.headers.items() if k not in ignored} == {
                 k: v for k, v in get.headers.items() if k not in ignored
             }, path
+
+
+async def test_a_crowd_of_callers_costs_those_who_say_nothing(tmp_path: Path) -> None:
+    async with paged(tmp_path) as shown:
+        host, _, port = shown.url.removeprefix("http://").rpartition(":")
+        callers = [await asyncio.open_connection(host, int(port)) for _ in range(PAGE_CROWD + 1)]
+        reader, _ = callers[0]
+        assert await reader.read() == b""
+        assert (await shown.get("/api/status")).status == 200
+        for _, writer in callers:
+            writer.close()
 
 
 async def test_every_answer_keeps_other_sites_away(tmp_path: Path) -> None:
@@ -405,7 +427,7 @@ def broken() -> Sources:
         findings=list,
         breaker=lambda _: None,
         others=lambda: False,
-        numbers=Numbers(*[dict] * 8),
+        numbers=Numbers(*[dict] * 9),
         recent=Recent(Telemetry()),
         wall=lambda: 0.0,
     )

@@ -23,10 +23,12 @@ class Check(Answer, frozen=True):
 
 
 class Configuration(Answer, frozen=True):
-    """The configuration in force. `file` is null where there is none, `loadedAt` is when a load last worked, `problems` are
+    """The configuration in force. `file` is null where there is none; `standsInFor` names the operator's own while that is
+    not there yet. `loadedAt` is when a load last worked, `problems` are
     what keeps newer files (also of certificates and path secrets) from being in force, `warnings` what is doubtful in it."""
 
     file: str | None
+    stands_in_for: str | None
     hash: str
     rules: int
     loaded_at: str | None
@@ -53,7 +55,9 @@ class Registration(Answer, frozen=True):
 
 
 class Status(Answer, frozen=True):
-    """The process that answers. `reviews` counts those that it answered since its start, by outcome."""
+    """The process that answers. `certificateLoaded` says whether the certificate that was found last is the one that is
+    shown, `certificatesKept` whether Secret and registration are as they should be (null from a replica that does not keep
+    them). `reviews` counts those that it answered since its start, by outcome."""
 
     version: str
     time: str
@@ -63,6 +67,7 @@ class Status(Answer, frozen=True):
     configuration: Configuration
     certificate: Certificate | None
     certificate_loaded: bool
+    certificates_kept: bool | None
     registration: Registration
     reviews: dict[str, int]
     turned_away: int

@@ -66,6 +66,7 @@ class Numbers(msgspec.Struct, frozen=True):
     faults: Callable[[], Counts]
     loaded_at: Callable[[], Counts]
     certificate_loaded: Callable[[], Counts]
+    certificates_kept: Callable[[], Counts]
     covers: Callable[[], Counts]
 
 
@@ -91,7 +92,6 @@ def status(sources: Sources, checks: Mapping[str, str], *, started: float) -> an
     """What the process is and how it is; `checks` are those of readiness, `started` is in unix seconds."""
     loaded, numbers, now = sources.loaded(), sources.numbers, sources.wall()
     at = numbers.loaded_at().get(())
-    covers = numbers.covers().get(())
     return answers.Status(
         version=__version__,
         time=moment(now),
@@ -100,6 +100,7 @@ def status(sources: Sources, checks: Mapping[str, str], *, started: float) -> an
         checks=[answers.Check(name, problem) for name, problem in checks.items()],
         configuration=answers.Configuration(
             file=str(loaded.path) if loaded.path is not None else None,
+            stands_in_for=str(loaded.wanted) if loaded.wanted is not None else None,
             hash=loaded.hash,
             rules=len(loaded.rules.rules),
             loaded_at=moment(at) if at is not None else None,
@@ -108,11 +109,17 @@ def status(sources: Sources, checks: Mapping[str, str], *, started: float) -> an
         ),
         certificate=_certificate(sources.shown(), now),
         certificate_loaded=bool(numbers.certificate_loaded().get(())),
-        registration=answers.Registration(bool(covers) if covers is not None else None, list(sources.findings())),
+        certificates_kept=_whether(numbers.certificates_kept()),
+        registration=answers.Registration(_whether(numbers.covers()), list(sources.findings())),
         reviews=_sums((labels[1], number) for labels, number in numbers.reviews().items()),
         turned_away=int(numbers.turned_away().get((), 0)),
         faults=int(numbers.faults().get((), 0)),
     )
+
+
+def _whether(counts: Counts) -> bool | None:
+    value = counts.get(())
+    return bool(value) if value is not None else None
 
 
 def _certificate(shown: Shown | None, now: float) -> answers.Certificate | None:
