@@ -45,10 +45,16 @@ class Listen(msgspec.Struct, frozen=True):
     @property
     def is_loopback(self) -> bool:
         """Whether nobody reaches it from another machine."""
+        return self.host == "localhost" if self.names else ip_address(self.host).is_loopback
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The host, where it is a name and no address."""
         try:
-            return ip_address(self.host).is_loopback
+            ip_address(self.host)
         except ValueError:
-            return self.host == "localhost"
+            return (self.host,)
+        return ()
 
     def bound(self) -> socket.socket:
         """A socket bound to it."""

@@ -246,7 +246,7 @@ class Service:
 
         if not page_listen.is_loopback:
             self.telemetry.log.write("warning", "page beyond loopback", address=options.page_listen)
-        return PageOfService(self.telemetry, options.page_hosts)
+        return PageOfService(self.telemetry, (*options.page_hosts, *page_listen.names))
 
     @property
     def loaded(self) -> Loaded:

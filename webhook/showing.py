@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from webhook.flights import OTHER
 from webhook.ops import Checks
 from webhook.page.application import page
+from webhook.page.names import Names
 from webhook.page.recent import Recent
 from webhook.page.telling import Numbers, Sources
 
@@ -48,11 +49,15 @@ class Serving(Protocol):
 
 class PageOfService:
     """The page of one process. `recent` hears of reviews in place of `telemetry`, and tells it; `names` are those under
-    which the page may be asked for besides loopback."""
+    which the page may be asked for besides loopback.
+
+    Raises:
+        ValueError: one of them is no name.
+    """
 
     def __init__(self, telemetry: "Telemetry", names: Sequence[str]) -> None:
         self._telemetry = telemetry
-        self._names = names
+        self._names = Names(names)
         self.recent = Recent(telemetry)
 
     def page(self, service: Serving, assembly: "Assembly") -> Callable[[Checks], ASGIApp]:

@@ -25,6 +25,7 @@ from tests.test_reload import CONFIG
 from webhook import __version__
 from webhook.page.application import page
 from webhook.page.guard import HEADERS
+from webhook.page.names import Names
 from webhook.page.recent import Recent
 from webhook.page.telling import Numbers, Sources
 from webhook.server import PAGE_CROWD
@@ -447,7 +448,7 @@ async def test_a_fault_of_ours_is_told_by_its_id_alone() -> None:
         faults.append(error)
         return "id-7"
 
-    transport = httpx.ASGITransport(page(broken(), well, fault))
+    transport = httpx.ASGITransport(page(broken(), well, fault, Names()))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         for path in ("/", "/api/status"):
             answer = await client.get(path)
@@ -549,6 +550,11 @@ async def test_a_page_that_others_can_reach_is_told_in_the_log(tmp_path: Path) -
     [
         ({"page_hosts": ("a.example",)}, "--page-host wants --page-listen"),
         ({"page_listen": "8081"}, "'8081' is no address"),
+        ({"page_listen": "127.0.0.1:0", "page_hosts": ("a.example:80",)}, "--page-host 'a.example:80' is no name"),
+        (
+            {"page_listen": "127.0.0.1:0", "page_hosts": ("https://a.example",)},
+            "--page-host 'https://a.example' is no name",
+        ),
     ],
 )
 async def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: str, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The application of the page's port: the same answers as JSON under `/api/` and as pages."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Annotated, Any, Final, Literal
 
@@ -90,8 +90,8 @@ SHAPES: Final[tuple[Shaped, ...]] = (
 """Each answer: its name, which is its place under `/api/`; the page that shows it; its shape."""
 
 
-def page(sources: Sources, checks: Checks, fault: Fault, names: Iterable[str] = ()) -> ASGIApp:
-    """The application. `checks` are those of readiness; under `names` it may be asked for besides loopback."""
+def page(sources: Sources, checks: Checks, fault: Fault, names: Names) -> ASGIApp:
+    """The application. `checks` are those of readiness; it may be asked for under the `names`."""
     app = FastAPI(
         title="Moorage",
         version=__version__,
@@ -115,7 +115,7 @@ def page(sources: Sources, checks: Checks, fault: Fault, names: Iterable[str] = 
     _describe(app, rendering)
     _add_files(app)
     _add_errors(app, rendering, fault)
-    return Guard(app, Names(names))
+    return Guard(app, names)
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -9,10 +9,18 @@ LOCALHOST: Final = "localhost"
 
 
 class Names:
-    """Loopback, the address that was really dialled, and `more`. Ports do not matter: a forwarded one is another."""
+    """Loopback, the address that was really dialled, and `more`. Ports do not matter: a forwarded one is another.
+
+    Raises:
+        ValueError: one of `more` is no name.
+    """
 
     def __init__(self, more: Iterable[str] = ()) -> None:
-        self._more = frozenset(_plain(name) for name in more)
+        every = tuple(more)
+        for name in every:
+            if name_in(name) != _plain(name):
+                raise ValueError(f"--page-host {name!r} is no name; write it as moorage.example.com, without a port")
+        self._more = frozenset(map(_plain, every))
 
     def have(self, host: str, dialled: str) -> bool:
         """Whether the page answers to a Host header, at the local address of the connection."""
