@@ -280,10 +280,10 @@ class Service:
         """Load configuration, seal keys, certificate and path secrets again; what is broken leaves the last good one in force. Whether
         all of it is in force now."""
         async with self._reloading:
-            self._trouble.clear()
-            for part in (self._reload_configuration, self._reload_pair, self._reload_paths):
-                await self._try(part)
-            return not self._trouble
+            parts = (self._reload_configuration, self._reload_pair, self._reload_paths)
+            for part in parts:
+                await self._try(part, anew=True)
+            return self._trouble.keys().isdisjoint(parts)
 
     async def _retry(self) -> bool:
         """Load again what could not be loaded, and tell of it only what is new."""
@@ -292,11 +292,11 @@ class Service:
                 await self._try(part)
             return not self._trouble
 
-    async def _try(self, part: Part) -> None:
+    async def _try(self, part: Part, *, anew: bool = False) -> None:
         try:
             await part()
         except _NotLoaded as why:
-            if self._trouble.get(part) != why.sentences:
+            if anew or self._trouble.get(part) != why.sentences:
                 self.telemetry.log.write("error", why.event, **why.more)
             self._trouble[part] = why.sentences
         except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
