@@ -1,11 +1,10 @@
 """From an earlier state of this repository to the present one, while Pods are created and none may be lost.
 
 Its server runs from what Git has of it, on a control plane: an image of it would take minutes to build. A clone without
-history has nothing of it; there the last test alone tells what of an earlier install is taken over.
+history has nothing of it: this is left out there, and `tests/test_earlier.py` alone tells what is taken over.
 """
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -62,6 +61,11 @@ def earlier(tmp_path: Path) -> Path:
     return folder
 
 
+def registered(plane: Running) -> list[Any]:
+    """All that the API server is told."""
+    return list(plane.api.get(KIND, NAME)["webhooks"])
+
+
 def leading_out(manifests: Path, port: int) -> str:
     """What is installed, where processes beside the cluster are its Pods, and where no call may fail."""
     made = objects(manifests.read_text())
@@ -75,7 +79,7 @@ def leading_out(manifests: Path, port: int) -> str:
     return yaml.safe_dump_all(made)
 
 
-# Six processes start one after another, and five Pods' ends are waited for.
+# Six processes start, three of them one after another.
 def test_an_upgrade_under_load_loses_no_call_and_takes_over_what_the_earlier_one_wrote(
     plane: Running,
     namespace: Namespace,
@@ -146,8 +150,3 @@ def test_an_upgrade_under_load_loses_no_call_and_takes_over_what_the_earlier_one
         # Nobody among the present ones found anything to mend.
         assert {line for one in new for line in one.problems("certificates not kept")} == set()
         assert plane.api.get("Lease", SECRET, HOME)
-
-
-def registered(plane: Running) -> Any:
-    """All that the API server is told, but for what is different by intent between two versions: nothing yet."""
-    return json.loads(json.dumps(plane.api.get(KIND, NAME)["webhooks"]))
