@@ -1,10 +1,11 @@
 """Tools that keep the manifests in Git and apply them again and again, beside a server that keeps its part of them.
 
-Neither Argo CD nor Flux runs here: kubectl does to the API server what they do, under the names that they have there.
+Neither Argo CD nor Flux runs here: kubectl does to the API server what they do, under the names that they have there. Whether
+they would see a difference is what `kubectl diff` sees: by the annotation of the last apply, or by a dry run on the server.
 """
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import copytree
@@ -21,7 +22,7 @@ from tests.cluster.conftest import Kubectl
 from tests.cluster.kept import KIND, Install, Load, Replica
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.plane import Running, control_plane
-from tests.deploy.manifests import DEPLOY, INSTALL, Object, objects, of_kind, rendered
+from tests.deploy.manifests import DEPLOY, INSTALL, KUBECTL, Object, objects, of_kind, rendered
 from tests.support.until import until
 from webhook.core.registration import NAME
 
@@ -58,6 +59,7 @@ class Git(Install):
         self.account: Account | None = None
         self._every = made
         self._kubectl = kubectl
+        self._kubeconfig = plane.kubeconfig
         self._file = folder / "git.yaml"
 
     def sync(self, *how: str) -> None:
@@ -67,9 +69,19 @@ class Git(Install):
 
     def sync_registration(self, *how: str, **change: Any) -> None:
         """The same with the registration alone, when Git says something else of each webhook's clientConfig."""
+        self._kubectl(*how, "-f", self._changed(change))
+
+    def compare_registration(self, apply: str, *how: str, **change: Any) -> str:
+        """What the tool sees that differs, as a patch, when it compares in the way in which it applies."""
+        asked: list[str | Path] = [KUBECTL, "--kubeconfig", self._kubeconfig, "diff", *how, "-f", self._changed(change)]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+        assert (apply, done.stderr) == ("apply", "")
+        return done.stdout
+
+    def _changed(self, change: Mapping[str, Any]) -> Path:
         webhooks = [{**one, "clientConfig": {**one["clientConfig"], **change}} for one in self.registration["webhooks"]]
         self._file.write_text(yaml.safe_dump({**self.registration, "webhooks": webhooks}))
-        self._kubectl(*how, "-f", self._file)
+        return self._file
 
     def version(self) -> str:
         """Of the registration: another one with each write that changes it."""
@@ -93,7 +105,7 @@ class Git(Install):
 
     def _calls(self, verb: str) -> int:
         assert self.account is not None
-        return sum(one.verb == verb for one in self.account.calls(WRITTEN))
+        return sum((one.verb, one.status) == (verb, 200) for one in self.account.calls(WRITTEN))
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +143,7 @@ def test_a_tool_that_applies_it_again_and_again_and_the_server_write_nothing_to_
         git.sync(*how)
         assert git.is_whole()
         version, writes = git.version(), git.writes()
+        assert git.compare_registration(*how) == ""
         for _ in range(ROUNDS):
             git.sync_registration(*how)
         looks = git.looks()
@@ -162,6 +175,11 @@ def test_what_a_tool_takes_from_the_server_is_mended_each_time_with_one_write_of
     port = git.registration["webhooks"][0]["clientConfig"]["service"]["port"]
     if "service" in change:
         change = {"service": {**change["service"], "port": port}}
+    if change:
+        (key,) = change
+        assert {"caBundle": "caBundle: bm9uZQ==", "service": "path: /mutate\n"}[key] in git.compare_registration(
+            *how, **change
+        )
     writes, rounds = git.writes(), 3
     with Load(git.api, namespace.name, threads=2, image="registry.invalid/app:1").running() as load:
         for _ in range(rounds):
