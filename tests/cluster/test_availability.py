@@ -82,6 +82,7 @@ def test_replicas_are_on_three_nodes_also_after_a_rollout(moorage: Namespace) ->
     assert sorted(places(adopters).values()) == [1, 1]
 
 
+# A drain that is refused is tried for 5 s.
 def test_a_node_is_drained_and_the_next_one_waits_until_its_replica_is_back(moorage: Namespace) -> None:
     ready = {one["spec"]["nodeName"]: one for one in servers(moorage)}
     first, second, third = ZONES

@@ -133,6 +133,7 @@ def git(plane: Running, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
+# kubectl sends 24 objects, and then the registration half a dozen times: 7 s.
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_that_applies_it_again_and_again_and_the_server_write_nothing_to_each_other(
     git: Git, namespace: Namespace, tool: str

@@ -139,6 +139,7 @@ def test_an_upgrade_under_load_loses_no_call_and_takes_over_what_the_earlier_one
         with capsys.disabled():
             print(f"\n  {load.count} Pods created during an upgrade, {len(load.failed)} of them refused")
         assert load.failed == []
+        # Conditions of another form would be made anew, on purpose; there is none yet.
         assert (made.secret()["data"], registered(plane)) == before
 
         # What the earlier one pinned holds, whatever its tag names now, and needs no registry.

@@ -75,6 +75,7 @@ def test_the_api_server_reaches_it_and_it_reaches_its_registry(
     assert len(moorage.servers()) == 3
 
 
+# Two Pods start, and what is dropped is known only after the 2 s that a dial takes.
 def test_others_reach_admission_and_nothing_else_and_prometheus_its_metrics(
     plane: Running, namespace: Namespace, upstream: Upstream, moorage: Moorage, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_others_reach_admission_and_nothing_else_and_prometheus_its_metrics(
         plane.api.delete("Namespace", "monitoring")
 
 
+# The same, four times.
 def test_what_is_not_listed_is_reached_once_it_is(
     namespace: Namespace, upstream: Upstream, moorage: Moorage, tmp_path: Path
 ) -> None:

@@ -50,6 +50,7 @@ def why_pending(one: Any) -> str:
     return str(conditions.get("PodScheduled", {}).get("message", ""))
 
 
+# An install of its own comes and goes, and with host-network a Pod ends before its successor starts: a minute.
 def test_on_the_nodes_own_network_there_is_one_replica_a_node_and_it_is_replaced_in_its_place(
     plane: Running, namespace: Namespace, upstream: Upstream, tmp_path: Path, evidence: Evidence
 ) -> None:
@@ -85,6 +86,7 @@ def two(moorage: Moorage) -> list[Any]:
     return pods if len(pods) == 2 else []
 
 
+# An install of its own comes and goes: 40 s.
 def test_at_port_10250_of_a_pod_reviews_are_answered(
     plane: Running, namespace: Namespace, upstream: Upstream, tmp_path: Path, evidence: Evidence
 ) -> None:
