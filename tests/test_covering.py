@@ -100,6 +100,26 @@ async def test_a_gap_is_told_once_with_what_to_do_and_its_end_too() -> None:
     assert replica.events[-1] == "registration covers the rules again"
 
 
+class Meddled(FakeApi):
+    """Somebody else writes between the read and the write, as who keeps `caBundle` does at the first start."""
+
+    async def send(self, method: str, path: str, body: Any, **more: Any) -> Answer:
+        if not any(one.startswith("PATCH") for one in self.asked):
+            self.objects[path]["metadata"]["resourceVersion"] = "meddled"
+        return await super().send(method, path, body, **more)
+
+
+async def test_a_gap_is_closed_at_once_though_somebody_else_writes_at_the_same_time() -> None:
+    world = World()
+    world.api = Meddled()
+    world.register(managed=True, coverage=needed(FEW))
+    replica = world.replica(MORE)
+    await replica.look()
+    assert world.patches == 2
+    assert (replica.covers, replica.events) == (1, ["registration mended"])
+    assert world.passing == {needed(FEW).joined(needed(MORE))}
+
+
 async def test_one_that_was_deleted_is_a_gap() -> None:
     world = World()
     del world.api.objects[PATH]
@@ -213,13 +233,13 @@ async def test_a_new_need_waits_for_no_fight() -> None:
     assert world.passing == {needed(replica.rules)}
 
 
-async def test_whoever_wrote_in_between_wins_and_is_seen_at_the_next_look() -> None:
+async def test_whoever_writes_in_between_each_time_wins_and_is_seen_at_the_next_look() -> None:
     world = World()
     replica = world.replica(MORE)
     send = world.api.send
 
     async def too_late(method: str, path: str, body: Any, **more: Any) -> Answer:
-        world.api.objects[PATH]["metadata"]["resourceVersion"] = "7"
+        world.api.objects[PATH]["metadata"]["resourceVersion"] += "7"
         return await send(method, path, body, **more)
 
     world.api.send = too_late  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.serving import Echo, review
 from webhook.core.admission import BadReview
+from webhook.core.secret import Secret
 from webhook.desk import FULL, Desk, Reply
 from webhook.engine import Waiting
 
@@ -21,6 +22,27 @@ def waiting(at: Desk, uid: str = "wait") -> Waiting:
     outcome = at.reply_now(review(uid))
     assert isinstance(outcome, Waiting)
     return outcome
+
+
+SECRETS = (Secret("s3cr3ts3cr3ts3cr3t"), Secret("0ld0ld0ld0ld0ld0ld"))
+
+
+@pytest.mark.parametrize(
+    ("secrets", "is_open", "served"),
+    [
+        ((), False, {"/mutate"}),
+        ((), True, {"/mutate"}),
+        (SECRETS, False, {"/mutate/s3cr3ts3cr3ts3cr3t", "/mutate/0ld0ld0ld0ld0ld0ld"}),
+        (SECRETS, True, {"/mutate/s3cr3ts3cr3ts3cr3t", "/mutate/0ld0ld0ld0ld0ld0ld", "/mutate"}),
+    ],
+)
+def test_reviews_arrive_at_the_paths_that_are_told_and_at_no_other(
+    secrets: tuple[Secret, ...], is_open: bool, served: set[str]
+) -> None:
+    at, _ = desk()
+    at.serve_at(secrets, is_open=is_open)
+    paths = {"/", "/mutate", "/mutate/", "/mutate/s3cr3ts3cr3ts3cr3t", "/mutate/0ld0ld0ld0ld0ld0ld", "/mutate/other"}
+    assert {path for path in paths if at.serves(path.encode())} == served
 
 
 async def test_a_place_is_taken_before_the_work_begins() -> None:

@@ -35,6 +35,8 @@ ROTATE: Final = "moorage.dev/rotate"
 """Annotation of the Secret by which an operator asks for something: see WISHES."""
 UNTIL: Final = "moorage.dev/old-authority-until"
 """Annotation of the Secret: when the authority before may go."""
+PLAIN: Final = "moorage.dev/plain-path"
+"""Annotation of the Secret: with the value `true` reviews are answered at the path without a secret, too."""
 
 _KEY: Final = "PRIVATE KEY"
 
@@ -74,12 +76,13 @@ class Stored(msgspec.Struct, frozen=True):
 
 class Held(msgspec.Struct, frozen=True):
     """What a server takes from a Secret; None is what cannot be used, and `problems` say why. `paths` is empty where reviews
-    arrive at a path without a secret."""
+    arrive at a path without a secret alone, and `is_open` says that they arrive there, too."""
 
     pair: Pair | None
     sealer: Sealer | None
     paths: tuple[Secret, ...] | None
     problems: tuple[str, ...]
+    is_open: bool = False
 
 
 def held(stored: Stored, *, name: str, now: datetime) -> Held:
@@ -97,11 +100,11 @@ def held(stored: Stored, *, name: str, now: datetime) -> Held:
         except ValueError as bad:
             problems.append(f"{SEAL_KEY}: {bad}")
     try:
-        is_without = _is_open(stored) or (PATH_SECRET not in stored.entries and not stored.is_ours)
+        is_without = _is_without(stored) or (PATH_SECRET not in stored.entries and not stored.is_ours)
         paths = () if is_without else path_secrets(_text(stored, PATH_SECRET))
     except BadPath as bad:
         problems.append(f"{PATH_SECRET}: {bad}")
-    return Held(pair, sealer, paths, tuple(problems))
+    return Held(pair, sealer, paths, tuple(problems), is_open=_is_open(stored))
 
 
 def served(stored: Stored, *, name: str, now: datetime) -> Pair:
@@ -163,9 +166,13 @@ def stored_of(kept: Kept, before: Stored | None = None) -> Stored:
         SEAL_KEY: "".join(f"{one.reveal()}\n" for one in kept.seals),
         PATH_SECRET: "".join(f"{one.reveal()}\n" for one in kept.paths),
     }
-    empty = {PATH_SECRET} if kept.is_open else set()
+    empty = {PATH_SECRET} if kept.is_open and not kept.paths else set()
     others = {name: content for name, content in (before.entries if before else {}).items() if name not in entries}
-    told = {ROTATE: kept.wish, UNTIL: _date(kept.until) if kept.until else ""}
+    told = {
+        ROTATE: kept.wish,
+        UNTIL: _date(kept.until) if kept.until else "",
+        PLAIN: "true" if kept.is_open and kept.paths else "",
+    }
     annotations = {**(before.annotations if before else {}), **told}
     return Stored(
         {**others, **{name: text.encode() for name, text in entries.items() if text or name in empty}},
@@ -321,6 +328,10 @@ def _good_paths(stored: Stored) -> tuple[Secret, ...]:
 
 
 def _is_open(stored: Stored) -> bool:
+    return _is_without(stored) or stored.annotations.get(PLAIN) == "true"
+
+
+def _is_without(stored: Stored) -> bool:
     return stored.entries.get(PATH_SECRET) == b""
 
 

@@ -24,6 +24,9 @@ NARROW_AFTER: Final = 600.0
 FIRST_PAUSE: Final = 60.0
 LONGEST_PAUSE: Final = 3600.0
 """Seconds for which the same is not written again after somebody has undone it: doubled each time, up to an hour."""
+TRIES: Final = 3
+"""How often it is read and written in one look, where somebody else writes at the same time: replicas that want the same, or the
+one that keeps `caBundle`."""
 TOLD: Final = 20
 """Findings that a line names; a thousand rules may lack as many hosts."""
 
@@ -108,21 +111,22 @@ class Covering:
 
     async def look(self) -> None:
         """Hold the registration against the rules, and mend it where that is ours to do."""
-        try:
-            live = await find(self._api)
-        except NotRead as why:
-            # What was known stays: that nobody may look is no gap.
-            self._tell_trouble("registration not read", str(why))
-            return
-        try:
-            live = await self._mend(live, self._need())
-        except NotWritten as why:
-            if why.is_conflict:
-                # Somebody was faster, maybe another replica with the same.
-                live = await self._again(live)
-            self._tell_trouble("registration not written", "" if why.is_conflict else str(why))
-        else:
-            self._tell_trouble("", "")
+        for _ in range(TRIES):
+            try:
+                live = await find(self._api)
+            except NotRead as why:
+                # What was known stays: that nobody may look is no gap.
+                self._tell_trouble("registration not read", str(why))
+                return
+            try:
+                live = await self._mend(live, self._need())
+            except NotWritten as why:
+                self._tell_trouble("registration not written", "" if why.is_conflict else str(why))
+                if why.is_conflict:
+                    continue
+            else:
+                self._tell_trouble("", "")
+            break
         self._live = live
         self._tell(self._judged(live))
 
@@ -134,12 +138,6 @@ class Covering:
 
     def _judged(self, live: Live | None) -> tuple[Finding, ...]:
         return judge(live, self._rules(), self._home, need=self._need())
-
-    async def _again(self, live: Live | None) -> Live | None:
-        try:
-            return await find(self._api)
-        except NotRead:
-            return live
 
     async def _mend(self, live: Live | None, need: Coverage) -> Live | None:
         if live is None or not self._is_ours(live):

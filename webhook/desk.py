@@ -101,9 +101,11 @@ class Desk:
         self.refused = refused
         self._fault = fault
 
-    def serve_at(self, secrets: Sequence[Secret]) -> None:
-        """From now on reviews arrive at the paths with these secrets, or at the one without, where there are none."""
-        self._paths = tuple(path_of(one).encode() for one in secrets) or (path_of(None).encode(),)
+    def serve_at(self, secrets: Sequence[Secret], *, is_open: bool = False) -> None:
+        """From now on reviews arrive at the paths with these secrets, and at the one without, where there are none or
+        `is_open` says so."""
+        plain = (None,) if is_open or not secrets else ()
+        self._paths = tuple(path_of(one).encode() for one in (*secrets, *plain))
         self._is_secret = bool(secrets)
 
     @property

@@ -38,7 +38,7 @@ STEPS: Final = 8
 
 DONE: Final = {
     Begin: "another authority, seal key and path secret stand in the Secret",
-    Complete: "the seal key or the path secret that was missing stands in the Secret",
+    Complete: "what was missing of keys and path secrets stands in the Secret, or other paths are answered",
     Register: "the registration trusts what stands in the Secret",
     Issue: "another certificate stands in the Secret",
     Forget: "the authority before is gone from the Secret",
@@ -121,7 +121,7 @@ class Keeper:
         live, registered = None, None
         try:
             live = await find(self._api)
-            registered = msgspec.structs.replace(self._registered(live), is_fixed=is_fixed)
+            registered = msgspec.structs.replace(self._registered(live, kept), is_fixed=is_fixed)
             trouble = self._outside(live, kept, registered)
         except NotRead as why:
             trouble = str(why)
@@ -162,10 +162,11 @@ class Keeper:
             case _ as never:
                 assert_never(never)
 
-    def _registered(self, live: Live | None) -> Registered:
-        """What API servers are told, and for how long that has been seen so."""
+    def _registered(self, live: Live | None, kept: Kept | None) -> Registered:
+        """What API servers are told, and for how long that, and what replicas answer, has been seen so."""
         found = entries(live, self._home)
-        seen = tuple((one.bundle, one.path) for one in found)
+        told_ = tuple((one.bundle, one.path) for one in found)
+        seen = (told_, (kept.is_open, frozenset(kept.paths)) if kept is not None else None)
         if seen != self._seen:
             self._seen, self._since = seen, self._now()
         if live is None or not found:
@@ -178,7 +179,7 @@ class Keeper:
             path=path,
             standing=self._now() - self._since,
             is_ours=not keeper(live),
-            is_even=len(set(seen)) == 1 and found[0].path == path_of(path),
+            is_even=len(set(told_)) == 1 and found[0].path == path_of(path),
         )
 
     def _outside(self, live: Live | None, kept: Kept | None, registered: Registered) -> str:

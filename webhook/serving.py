@@ -376,7 +376,7 @@ class Service:
             if held.sealer is not None and held.sealer != assembly.sealer:
                 desk.engine = assembly.engine(self._loaded, held.sealer)
             if held.paths is not None:
-                desk.serve_at(held.paths)
+                desk.serve_at(held.paths, is_open=held.is_open)
             pair, client_ca = server.shown
             if held.pair is None or held.pair == pair:
                 return

@@ -53,9 +53,11 @@ READS: Final = tuple(
 
 
 class Replica(Process):
-    """One process."""
+    """One process; `environ` is what it is told besides."""
 
-    def __init__(self, name: str, folder: Path, kubeconfig: Path, settle: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, kubeconfig: Path, settle: str, *, environ: Mapping[str, str] | None = None
+    ) -> None:
         self.admission, ops = lasting_ports(2)
         self.backend = Backend(self.admission, ops)
         command: Sequence[str | Path] = (
@@ -63,7 +65,7 @@ class Replica(Process):
             *("--listen", f"127.0.0.1:{self.admission}", "--ops-listen", f"127.0.0.1:{ops}"),
             *("--tls-secret", f"{HOME}/{SECRET}", "--tls-settle", settle, "--drain", "500ms"),
         )
-        super().__init__(name, folder / "logs" / f"{name}.log", command, ops)
+        super().__init__(name, folder / "logs" / f"{name}.log", command, ops, environ)
 
     def leaf(self) -> str:
         """The certificate that it shows, as PEM."""

@@ -7,14 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
-from tests.cluster.kept import KEEPS, SECRET, Install, Load, install
+from tests.cluster.kept import KEEPS, KIND, SECRET, Install, Load, install
 from tests.cluster.namespace import Namespace
 from tests.cluster.process import ran
-from tests.cluster.real.api import ApiError
+from tests.cluster.real.api import JSON_PATCH, ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.workloads import pod
 from tests.support.until import until
@@ -154,6 +155,41 @@ def test_a_registration_that_is_applied_anew_is_mended(installed: Start, namespa
     made.api.patch("MutatingWebhookConfiguration", "moorage", {"webhooks": webhooks})
     made.await_registered()
     until("Pods are admitted", lambda: is_served(namespace))
+
+
+def answering(made: Install, path: str) -> set[int]:
+    """What replicas say to a GET there: 405 where reviews arrive, 404 elsewhere."""
+    gets = [f"https://127.0.0.1:{one.admission}{path}" for one in made.replicas]
+    return {httpx.get(url, verify=False, trust_env=False).status_code for url in gets}
+
+
+# API servers and replicas are given ten times as long as they have to hear of a change: 10 s.
+def test_path_upkeep_is_turned_off_and_on_again_and_no_call_fails(installed: Start, namespace: Namespace) -> None:
+    made = installed()
+    made.await_ready()
+    until("Pods are admitted", lambda: is_served(namespace))
+    (secret,) = made.paths()
+    with Load(namespace.api, namespace.name, threads=2).running() as load:
+        annotate = ("annotate", KIND, "moorage", "--overwrite")
+        namespace.kubectl(*annotate, "moorage.dev/ca-bundle=elsewhere")
+        until("the plain path is answered, too", lambda: answering(made, "/mutate") == {405})
+        assert "and the path without one is answered" in ran("certs", "check", "--kubeconfig", namespace.kubeconfig)
+        assert answering(made, secret) == {405}
+        path = [
+            {"op": "replace", "path": f"/webhooks/{n}/clientConfig/service/path", "value": "/mutate"} for n in (0, 1)
+        ]
+        namespace.api.patch(KIND, "moorage", path, content_type=JSON_PATCH)
+        until("the secret one is not", lambda: answering(made, secret) == {404})
+        assert made.entry("path.secret") == ""
+        seen = load.count
+        until("calls go on", lambda: load.count > seen + 50)
+
+        namespace.kubectl(*annotate, "moorage.dev/ca-bundle-")
+        until("callers are sent to a secret path", lambda: made.paths().isdisjoint({secret, "/mutate"}))
+        until("the plain one is not answered", lambda: answering(made, "/mutate") == {404})
+        seen = load.count
+        until("calls go on", lambda: load.count > seen + 50)
+    assert load.failed == []
 
 
 NEEDS = {

@@ -17,7 +17,10 @@ from tests.cluster.workloads import deployment, job, pod, stateful_set
 from tests.deploy.manifests import DEPLOY, INSTALL, kustomization
 from tests.support.until import until
 
-OWN: Final = ("air-gap", "fail-closed", "high-availability", "network-policy", "opt-in-namespaces", "pull-secrets")
+OWN: Final = (
+    *("air-gap", "cloud-metadata", "fail-closed", "high-availability", "network-policy", "opt-in-namespaces"),
+    "pull-secrets",
+)
 """Components of nothing but Kubernetes' own kinds."""
 PIN: Final = {"metadata": {"annotations": {"pins.moorage.dev/abc.1": "{}"}}}
 

@@ -77,7 +77,8 @@ class World:
         self._since = self.now
 
     def registered(self) -> Registered:
-        seen = (self.bundle, self.path, self.is_there)
+        answered = (self.kept.is_open, frozenset(self.kept.paths)) if self.kept is not None else None
+        seen = (self.bundle, self.path, self.is_there, answered)
         if seen != self._seen:
             self._seen, self._since = seen, self.now
         return Registered(
@@ -204,7 +205,7 @@ class Replica:
             return
         self.leaf = kept.leaf if serves else self.leaf
         self.seals = kept.seals or self.seals
-        self.paths = (None,) if kept.is_open else kept.paths or self.paths
+        self.paths = (*kept.paths, *((None,) if kept.is_open else ())) or self.paths
 
 
 def installed() -> World:
@@ -324,6 +325,40 @@ def test_a_registration_that_was_applied_anew_is_mended_at_once() -> None:
     assert world.path == world.kept.paths[0]
 
 
+def test_turning_path_upkeep_off_and_on_again_loses_no_call() -> None:
+    """The annotation first, and the path when replicas have heard of it."""
+    world = installed()
+    assert world.kept is not None
+    secret = world.path
+    world.is_ours = False
+    world.step()
+    world.wait(CUT_OFF + 1)
+    assert (world.kept.is_open, world.kept.paths) == (True, (secret,))
+    world.path = None
+    world.settle()
+    assert (world.kept.is_open, world.kept.paths) == (True, ())
+    world.days(31)
+    assert (world.path, world.kept.paths) == (None, ())
+
+    world.is_ours = True
+    world.settle()
+    world.wait(SETTLE)
+    world.settle()
+    assert world.path is not None
+    assert world.path != secret
+    assert (world.kept.is_open, world.kept.paths) == (False, (world.path,))
+
+
+def test_who_annotates_and_leaves_the_path_as_it_is_is_called_there_on() -> None:
+    world = installed()
+    secret = world.path
+    world.is_ours = False
+    world.days(200)
+    assert world.path == secret
+    assert world.kept is not None
+    assert world.kept.paths == (secret,)
+
+
 STRANGER: Final = Authority("stranger", "stranger", None, START - DAY, START + 3650 * DAY)
 
 SPOILT: Final[dict[str, Callable[[Kept], Kept | None]]] = {
@@ -394,6 +429,21 @@ class Years(RuleBasedStateMachine):
     def somebody_wishes(self, wish: str) -> None:
         if self.world.kept is not None:
             self.world.kept = msgspec.structs.replace(self.world.kept, wish=wish)
+
+    @precondition(lambda self: self.world.kept is not None)
+    @rule()
+    def somebody_else_keeps_the_registration_for_a_while(self) -> None:
+        """As the page tells: the annotation first, the path once replicas have heard, and the authorities as they come."""
+        world = self.world
+        assert world.kept is not None
+        world.settle()
+        world.is_ours = False
+        world.step()
+        world.wait(CUT_OFF + 1)
+        world.path = None
+        world.settle()
+        world.is_ours = True
+        world.settle()
 
     @rule(number=st.integers(0, 3))
     def a_replica_starts_anew(self, number: int) -> None:

@@ -92,6 +92,7 @@ PARTS: Final[Mapping[str, Made]] = {
             for files in ("node/fast/node-*", "node/heartbeat-with-lease/node-*", "pod/fast/pod-*")
         ),
     ),
+    "network-policies": Module("sigs.k8s.io/kube-network-policies/cmd", "v0.8.0", minutes=2),
     "cluster": Source(_REAL / "kubernetes", minutes=8, stamped="k8s.io/kubernetes"),
     # Without what finds machines to scrape in twenty clouds: rules need none, and it would take three times as long.
     "promtool": Module("github.com/prometheus/prometheus/cmd/promtool", "v0.316.0", minutes=3, tags=("remove_all_sd",)),

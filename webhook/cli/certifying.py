@@ -227,6 +227,7 @@ def _data(kept: Kept, look: "Look | None") -> dict[str, Any]:
         else None,
         "sealKeys": len(kept.seals),
         "pathSecrets": len(kept.paths),
+        "plainPath": kept.is_open,
         "oldAuthorityUntil": _date(kept.until) if kept.until else None,
         "asked": kept.wish or None,
         "next": _next(look.step, look.trouble) if look is not None else None,
@@ -238,7 +239,7 @@ def _next(step: Step, trouble: str) -> str:
         case Begin():
             words = "another authority is made"
         case Complete():
-            words = "what is missing of keys and path secrets is made"
+            words = "what is missing of keys and path secrets is made, or other paths are answered"
         case Register():
             words = "the registration is told"
         case Issue():
@@ -263,7 +264,8 @@ def _table(data: dict[str, Any]) -> str:
         rows.append(["certificate", leaf["notBefore"], leaf["notAfter"], leaf["renewed"], signer])
         rows.extend(["name", "", "", "", name] for name in leaf["names"])
     rows.append(["seal keys", "", "", "", str(data["sealKeys"])])
-    rows.append(["path secrets", "", "", "", str(data["pathSecrets"])])
+    also = ", and the path without one is answered" if data["plainPath"] else ""
+    rows.append(["path secrets", "", "", "", f"{data['pathSecrets']}{also}"])
     for key, title in (("oldAuthorityUntil", "old authority until"), ("asked", "asked for"), ("next", "next")):
         if data[key]:
             rows.append([title, "", "", "", data[key]])
@@ -282,7 +284,8 @@ def _of_contents(place: Place, stored: Stored) -> Iterator[Finding]:
     if found.sealer is not None:
         yield Finding("ok", "seal keys", f"{len(kept_in(stored).seals)} in {SEAL_KEY}")
     if found.paths:
-        yield Finding("ok", "path secrets", f"{len(found.paths)} in {PATH_SECRET}")
+        also = ", and the path without one is answered" if found.is_open else ""
+        yield Finding("ok", "path secrets", f"{len(found.paths)} in {PATH_SECRET}{also}")
 
 
 def _of_registration(look: "Look") -> Iterator[Finding]:

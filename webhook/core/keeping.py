@@ -13,6 +13,9 @@ registration trusts both authorities for as long as API servers and replicas tak
 last certificate that it signed has ended: its key is gone since the switch, so nobody need know what each replica serves,
 and one that was cut off meanwhile is still trusted. What stands at any moment says where one is; whoever dies on the way
 leaves nothing that the next one must be told.
+
+Where somebody else keeps the registration, reviews come at a path without a secret. On the way there and back both kinds of
+paths are answered: from when it is known who keeps it, until no API server calls at the one before.
 """
 
 from collections.abc import Iterable
@@ -77,8 +80,8 @@ class Kept(msgspec.Struct, frozen=True):
     """What stands in the Secret. `authorities` the newest first; of `seals` and `paths` the first is in force.
 
     `until` is when the authorities before the newest may go, 0 while the newest is not in force yet; `wish` is one of
-    WISHES or empty; `is_open` says that there shall be no path secret; `is_ours` whether Moorage keeps it, or somebody else
-    does."""
+    WISHES or empty; `is_open` says that reviews are answered at the path without a secret, beside those of `paths`; `is_ours`
+    whether Moorage keeps it, or somebody else does."""
 
     authorities: tuple[Authority, ...] = ()
     leaf: Leaf | None = None
@@ -97,7 +100,7 @@ class Kept(msgspec.Struct, frozen=True):
 class Registered(msgspec.Struct, frozen=True):
     """What API servers are told: whom to trust, and where to call. `path` is empty where there is no secret in it.
 
-    `standing` are the seconds for which whoever asks has seen it so. `is_there` is False where nothing is registered, so
+    `standing` are the seconds for which whoever asks has seen it so, and the paths that are answered as they are. `is_there` is False where nothing is registered, so
     that nobody calls; `is_ours` whether its `bundle` and path are Moorage's to keep; `is_fixed` that they could not be
     changed just now; `is_even` whether all its webhooks say the same."""
 
@@ -115,14 +118,15 @@ class Registered(msgspec.Struct, frozen=True):
         return frozenset(one.id for one in self.bundle)
 
     @property
-    def is_open(self) -> bool:
-        """Whether somebody else keeps it, and without a path secret: what stands in Git is none."""
-        return self.is_there and not self.is_ours and self.path is None
+    def is_elsewhere(self) -> bool:
+        """Whether somebody else keeps it, so that there shall be no path secret: what stands in Git is none."""
+        return self.is_there and not self.is_ours
 
 
 class Begin(msgspec.Struct, frozen=True):
     """Make an authority, a seal key and a path secret, and let them stand beside those before; `trusted` are the
-    authorities that somebody may still serve by. `path` is where callers are sent already, if the Secret has lost it."""
+    authorities that somebody may still serve by. `path` is where callers are sent already, if the Secret has lost it;
+    with `is_open` no path secret is made."""
 
     trusted: tuple[Authority, ...]
     path: Secret | None = None
@@ -130,10 +134,12 @@ class Begin(msgspec.Struct, frozen=True):
 
 
 class Complete(msgspec.Struct, frozen=True):
-    """Make the seal key or the path secret that is missing, or take back this path; or do away with path secrets."""
+    """Make the seal key or the path secret that is missing, or take back this path; or let other paths be answered: the one
+    without a secret (`is_open`), those with one (`is_secret`), or both."""
 
     path: Secret | None = None
     is_open: bool = False
+    is_secret: bool = True
 
 
 class Register(msgspec.Struct, frozen=True):
@@ -170,20 +176,31 @@ def next_step(
     `kept` is None where there is no Secret, `registered` where the registration cannot be read. `settle` are the seconds
     in which every API server and every replica hears of what was written.
     """
-    is_told = registered is not None and registered.is_there
-    is_open = registered.is_open if registered is not None and is_told else kept is not None and kept.is_open
-    live = registered.path if registered is not None and is_told else None
+    is_elsewhere = registered is not None and registered.is_elsewhere
+    live = registered.path if registered is not None and registered.is_there else None
     if kept is None:
-        return Begin(_rescued((), registered, now), live, is_open=is_open)
+        return Begin(_rescued((), registered, now), live, is_open=is_elsewhere)
     if kept.is_ours and not _signing(kept, now):
-        return Begin(_trusted(kept, registered, now), live, is_open=is_open)
-    if kept.is_ours and (not kept.seals or kept.is_open is not is_open or not (is_open or kept.paths)):
-        return Complete(live, is_open=is_open)
+        return Begin(_trusted(kept, registered, now), live, is_open=is_elsewhere or kept.is_open)
+    is_open, is_secret = _answered(kept, registered, settle)
+    if kept.is_ours and (not kept.seals or kept.is_open is not is_open or bool(kept.paths) is not is_secret):
+        return Complete(live, is_open=is_open, is_secret=is_secret)
     if (told := _registration(kept, registered, now, settle)) is not None:
         return told
     if not kept.is_ours:
         return Rest(kept.leaf.ends if kept.leaf is not None else now)
     return _certificate(kept, registered, names, now, settle) or _generation(kept, registered, now, settle)
+
+
+def _answered(kept: Kept, registered: Registered | None, settle: float) -> tuple[bool, bool]:
+    """Whether reviews shall be answered at the path without a secret, and at those with one: at both until it has been seen
+    for a while that nobody is sent to the one before."""
+    if registered is None or not registered.is_there:
+        return kept.is_open, bool(kept.paths) or not kept.is_open
+    is_settled = registered.standing >= settle
+    if registered.is_elsewhere:
+        return True, registered.path is not None or (bool(kept.paths) and not is_settled)
+    return kept.is_open and not (registered.path in kept.paths and is_settled), True
 
 
 def _certificate(
@@ -239,7 +256,8 @@ def _registration(kept: Kept, registered: Registered | None, now: float, settle:
     if registered is None or not registered.is_there or not registered.is_ours or registered.is_fixed or not bundle:
         return None
     path = kept.paths[0] if kept.paths else None
-    if registered.path in kept.paths and registered.standing < PATIENT * settle:
+    is_answered = registered.path in kept.paths or (registered.path is None and kept.is_open)
+    if is_answered and registered.standing < PATIENT * settle:
         path = registered.path
     if registered.is_even and registered.trusts == {one.id for one in bundle} and registered.path == path:
         return None
@@ -256,7 +274,7 @@ def begun(kept: Kept | None, step: Begin, *, authority: Authority, seal: Secret,
         before,
         authorities=(authority, *step.trusted),
         seals=(*before.seals[:1], seal),
-        paths=() if step.is_open else (*paths[:1], path),
+        paths=paths if step.is_open else (*paths[:1], path),
         until=0.0,
         wish="",
         is_open=step.is_open,
@@ -266,7 +284,7 @@ def begun(kept: Kept | None, step: Begin, *, authority: Authority, seal: Secret,
 
 def completed(kept: Kept, step: Complete, *, seal: Secret, path: Secret) -> Kept:
     """After Complete."""
-    paths = () if step.is_open else kept.paths or (step.path or path,)
+    paths = kept.paths or (step.path or path,) if step.is_secret else ()
     return msgspec.structs.replace(kept, seals=kept.seals or (seal,), paths=paths, is_open=step.is_open)
 
 
