@@ -76,6 +76,8 @@ def test_the_page_is_seen_through_a_forwarded_port_and_in_no_other_way(
             moorage.forwarded(f"pod/{name}", 8081) as port,
             httpx.Client(base_url=f"http://localhost:{port}") as client,
         ):
+            # Each replica reads the registration in its own time.
+            until("it is known", lambda: client.get("/api/status").json()["registration"]["covers"] is not None)
             assert client.get("/api/status").json()["registration"] == {"covers": True, "findings": []}
             assert client.get("/", headers={"Host": "evil.example"}).status_code == 421
             seen += client.get("/api/decisions", params={"namespace": namespace.name}).json()["reviews"]
