@@ -168,10 +168,11 @@ def install(
     pair = trustme.CA().issue_cert("localhost")
     pair.private_key_and_cert_chain_pem.write_to_path(str(folder / "unused.pem"))
     with ExitStack() as ending:
-        for one in replicas:
-            ending.callback(one.end)
+        # Last, when nobody is left who would make them again.
         ending.callback(api.delete, "Secret", SECRET, HOME)
         ending.callback(api.delete, "Lease", SECRET, HOME)
+        for one in replicas:
+            ending.callback(one.end)
         if without is not None:
             # They may never be ready, which the balancer would wait for.
             _register(api, 443, only, ending)

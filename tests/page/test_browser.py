@@ -48,8 +48,13 @@ class Eyes:
         self.elsewhere: list[str] = []
         page.on("console", lambda message: self.complaints.append(message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("requestfailed", lambda request: self.complaints.append(request.url))
+        page.on("requestfailed", self._failed)
         page.on("request", self._asked)
+
+    def _failed(self, request: Any) -> None:
+        # A page that is left takes no more of its icon.
+        if request.failure != "net::ERR_ABORTED":
+            self.complaints.append(f"{request.url}: {request.failure}")
 
     def _asked(self, request: Any) -> None:
         if not request.url.startswith(f"{self.url}/"):
