@@ -62,6 +62,11 @@ class Webhook(Process):
             name, folder / "logs" / f"{name}.log", command, ops, settings.environ, mounted=settings.mounted
         )
 
+    @property
+    def url(self) -> str:
+        """Where it answers reviews, without anybody in between."""
+        return f"https://127.0.0.1:{self.backend.port}"
+
     def reload(self) -> None:
         """Let it read its files again; returns when it has."""
         self.await_reload(self.begin_reload())
