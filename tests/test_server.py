@@ -254,7 +254,7 @@ async def test_a_port_that_is_taken_is_told() -> None:
         taken, free = Listen(*running.admission), Listen("127.0.0.1", 0)
         for listen, ops_listen in ((taken, free), (free, taken)):
             server = Server(running.desk, running.telemetry, GOOD, listen=listen, ops_listen=ops_listen, drain=0.0)
-            with pytest.raises(OSError, match="in use"):
+            with pytest.raises(OSError, match=f"in use: '127.0.0.1:{taken.port}'"):
                 await server.run()
 
 

@@ -39,7 +39,7 @@ class Listen(msgspec.Struct, frozen=True):
         """
         host, colon, port = text.rpartition(":")
         if not colon or not port.isdigit() or int(port) > 65535:
-            raise ValueError(f"{text!r} is no address; write it as 0.0.0.0:8443")
+            raise ValueError(f"{text!r} is no address; write HOST:PORT, such as 127.0.0.1:8443")
         return cls(host.strip("[]") or "0.0.0.0", int(port))  # noqa: S104 - serving others is what it is for
 
     @property
@@ -63,9 +63,10 @@ class Listen(msgspec.Struct, frozen=True):
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             made.bind((self.host, self.port))
-        except OSError:
+        except OSError as failed:
             made.close()
-            raise
+            # Of several ports it has to be told which one.
+            raise OSError(failed.errno, failed.strerror, f"{self.host}:{self.port}") from None
         return made
 
 

@@ -90,7 +90,9 @@ def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
     except (CannotServe, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
-        raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
+        raise Stop(
+            Exit.USAGE, f"cannot listen at {failed.filename or 'a port'}: {failed.strerror}; is it taken?"
+        ) from None
     return Exit.FINE
 
 

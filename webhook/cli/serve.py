@@ -151,7 +151,9 @@ def serve(
     except (BadOptions, BadCertificate, CannotServe, NotRegistered, ValueError) as bad:
         raise Stop(Exit.USAGE, str(bad)) from None
     except OSError as failed:
-        raise Stop(Exit.USAGE, f"cannot listen: {failed.strerror}; is the port taken?") from None
+        raise Stop(
+            Exit.USAGE, f"cannot listen at {failed.filename or 'a port'}: {failed.strerror}; is it taken?"
+        ) from None
 
 
 def _settle(text: str) -> float:
