@@ -5,7 +5,7 @@ VENV ?= .venv
 unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-node test-quick fuzz check bench bench-cluster sbom docs parts packages container cluster lock clean
+.PHONY: help demo test test-parts test-node test-quick fuzz check bench bench-cluster sbom docs parts packages container cluster lock clean
 
 help: ## list the words
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
@@ -13,11 +13,13 @@ help: ## list the words
 demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this machine
 	$(BIN)/moorage demo
 
-test: check parts ## everything: checks, and all tests with their real parts, in a real cluster too
+test: check parts container ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest $(QUICK)
+	@echo "Beside each other, about 7 minutes; each is printed when it is over:"
+	$(MAKE) --jobs=3 --output-sync=target test-parts test-node fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
+
+test-parts: parts ## tests that need built parts: registries, control planes, a browser
 	$(BIN)/python -m pytest -m "parts or cluster"
-	$(MAKE) fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
-	$(MAKE) test-node
 
 test-node: parts container ## tests on a real node; left out loudly where it cannot be (root, Linux), never in CI
 	$(BIN)/python -m tests.cluster.real --or-leave-out $(BIN)/python -m pytest tests/cluster/node

@@ -14,9 +14,10 @@ import uvloop
 from hypothesis import settings
 
 from tests.cluster.real import DIRECTORY
+from tests.support.figures import pytest_terminal_summary
 from tests.support.searching import pytest_runtest_makereport, pytest_sessionstart
 
-__all__ = ["pytest_runtest_makereport", "pytest_sessionstart"]
+__all__ = ["pytest_runtest_makereport", "pytest_sessionstart", "pytest_terminal_summary"]
 
 _NODE: Final = Path(__file__).parent / "cluster" / "node"
 

@@ -139,10 +139,12 @@ def test_a_secret_that_is_spoilt_by_hand_is_mended_while_calls_are_answered(
         until("it is made anew", lambda: made.entry("tls.crt"))
         until("every replica serves it", lambda: {one.leaf() for one in made.replicas} == {made.entry("tls.crt")})
     assert load.failed == []
+    # Which ones is a matter of time: one that is mended before a replica has read it is no trouble.
     told = {problem for one in made.replicas for problem in one.problems("certificate not loaded")}
-    assert (
-        "secret moorage-system/moorage-certs: the certificate or its key is not PEM, or the key has a password" in told
-    )
+    assert told
+    assert {one.partition(":")[0].removesuffix(" is not there") for one in told} == {
+        "secret moorage-system/moorage-certs"
+    }
 
 
 def test_a_registration_that_is_applied_anew_is_mended(installed: Start, namespace: Namespace) -> None:

@@ -5,7 +5,7 @@ they would see a difference is what `kubectl diff` sees: by the annotation of th
 """
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import copytree
@@ -23,6 +23,7 @@ from tests.cluster.kept import KIND, Install, Load, Replica
 from tests.cluster.namespace import Namespace
 from tests.cluster.real.plane import Running, control_plane
 from tests.deploy.manifests import DEPLOY, INSTALL, KUBECTL, Object, objects, of_kind, rendered
+from tests.support.figures import FIGURE
 from tests.support.until import until
 from webhook.core.registration import NAME
 
@@ -168,7 +169,7 @@ def test_a_tool_that_applies_it_again_and_again_and_the_server_write_nothing_to_
 def test_what_a_tool_takes_from_the_server_is_mended_each_time_with_one_write_of_each_who_keeps_a_part(
     git: Git,
     namespace: Namespace,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
     request: pytest.FixtureRequest,
     how: tuple[str, ...],
     change: dict[str, Any],
@@ -188,8 +189,9 @@ def test_what_a_tool_takes_from_the_server_is_mended_each_time_with_one_write_of
             until("authority and path are mended", lambda: git.bundles() == [git.entry("ca.crt")] and is_led(git))
         seen = load.count
         until("calls go on", lambda: load.count > seen + 20)
-    with capsys.disabled():
-        print(f"\n  {request.node.callspec.id}: {len(load.failed)} of {load.count} calls lost in {rounds} rounds")
+    record_property(
+        FIGURE, f"{request.node.callspec.id}: {len(load.failed)} of {load.count} calls lost in {rounds} syncs"
+    )
     # One for authority and path, and at most one for the conditions.
     assert rounds <= git.writes() - writes <= 2 * rounds
 

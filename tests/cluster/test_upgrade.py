@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,7 @@ from tests.cluster.test_pins_deployment import placed
 from tests.cluster.upstream import Upstream
 from tests.cluster.workloads import deployment
 from tests.deploy.manifests import DEPLOY, INSTALL, objects
+from tests.support.figures import FIGURE
 from tests.support.until import until
 from webhook.core.registration import NAME
 
@@ -88,7 +89,7 @@ def test_an_upgrade_under_load_loses_no_call_and_takes_over_what_the_earlier_one
     kubectl: Kubectl,
     tmp_path: Path,
     evidence: Evidence,
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     folder = tmp_path / "install"
     (folder / "logs").mkdir(parents=True)
@@ -136,8 +137,7 @@ def test_an_upgrade_under_load_loses_no_call_and_takes_over_what_the_earlier_one
                 assert gone.terminate() == 0
             seen = load.count
             until("calls go on", lambda: load.count > seen + 50)
-        with capsys.disabled():
-            print(f"\n  {load.count} Pods created during an upgrade, {len(load.failed)} of them refused")
+        record_property(FIGURE, f"{load.count} Pods created during an upgrade, {len(load.failed)} of them refused")
         assert load.failed == []
         # Conditions of another form would be made anew, on purpose; there is none yet.
         assert (made.secret()["data"], registered(plane)) == before

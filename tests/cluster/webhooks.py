@@ -13,6 +13,7 @@ from tests.cluster.real.api import Api
 from tests.cluster.webhook import Settings, Webhook
 from tests.support.until import until
 from webhook.core.paths import path_of
+from webhook.core.reason import Reason
 from webhook.core.secret import Secret
 
 RULES: Final[Sequence[Mapping[str, Any]]] = (
@@ -71,6 +72,12 @@ class Webhooks(Sequence[Webhook]):
     def lines(self) -> list[dict[str, Any]]:
         """The logs of all, in the order of time."""
         return sorted((line for one in self._each for line in one.lines()), key=lambda line: str(line["time"]))
+
+    def told(self, reason: Reason) -> list[dict[str, Any]]:
+        """The decisions of this reason, shortly after they were made. One write may be told several times: the API server
+        asks anew, with another uid, each time that the object changed under it."""
+        decisions = (one for line in self.lines() for one in line.get("decisions", ()))
+        return [one for one in decisions if one["reason"] == reason]
 
     def forget(self) -> None:
         """Count anew: `metric` and `lines` tell only what comes now."""

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 import httpx
@@ -19,6 +19,7 @@ from tests.cluster.real.api import ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.upstream import Upstream
 from tests.cluster.workloads import deployment, pod
+from tests.support.figures import FIGURE
 from tests.support.until import until
 
 pytestmark = [pytest.mark.usefixtures("cache"), pytest.mark.timeout(240)]
@@ -122,7 +123,7 @@ class Creating:
 
 
 def test_a_restart_of_moorage_loses_no_call(
-    namespace: Namespace, upstream: Upstream, moorage: Moorage, capsys: pytest.CaptureFixture[str]
+    namespace: Namespace, upstream: Upstream, moorage: Moorage, record_property: Callable[[str, object], None]
 ) -> None:
     """Ten creations a second, and a registration that would refuse each that is not answered."""
     digest = upstream.push("restarted/app", "stable")
@@ -135,8 +136,7 @@ def test_a_restart_of_moorage_loses_no_call(
         # Until the last of the old ones is gone, and with it every connection to it.
         until("the old ones are gone", lambda: before.isdisjoint(uids(moorage)), seconds=SLOW)
     moorage.policy("Ignore")
-    with capsys.disabled():
-        print(f"\n  {creating.seen.total()} Pods created during a restart of Moorage: {dict(creating.seen)}")
+    record_property(FIGURE, f"{creating.seen.total()} Pods created during a restart of Moorage: {dict(creating.seen)}")
     assert creating.seen.keys() == {placed("restarted/app", digest)}
     assert len(moorage.servers()) == 3
 

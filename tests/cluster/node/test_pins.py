@@ -18,6 +18,7 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import cron_job, daemon_set, deployment, job, stateful_set
 from tests.support.until import until
+from webhook.core.reason import Reason
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -72,7 +73,8 @@ def test_each_rollout_runs_what_the_tag_names_then_and_undo_goes_back_to_what_it
         rolled_out(namespace, placed("rolled/app", digests[-1]))
     namespace.kubectl("rollout", "undo", "deployment/app")
     rolled_out(namespace, placed("rolled/app", digests[-2]))
-    assert started.metric("moorage_pins_total", resource="replicasets", outcome="tag-moved") == 1
+    told = until("it is told", lambda: started.told(Reason.TAG_MOVED))
+    assert started.metric("moorage_pins_total", resource="replicasets", outcome="tag-moved") >= len(told)
     assert len(set(digests)) == 4
 
 
@@ -102,7 +104,7 @@ def test_pods_of_sets_run_the_digest_of_their_own_revision(
     namespace: Namespace, upstream: Upstream, webhooks: Start
 ) -> None:
     """One is updated in part, the other when its Pod is deleted."""
-    started = webhooks(3, plain(upstream), spread="requests")
+    webhooks(3, plain(upstream), spread="requests")
     image = upstream.image("sets/app", "stable")
     old = placed("sets/app", upstream.push("sets/app", "stable"))
     namespace.create(stateful_set("set", image, replicas=3))
@@ -110,6 +112,7 @@ def test_pods_of_sets_run_the_digest_of_their_own_revision(
     daemon["spec"]["updateStrategy"] = {"type": "OnDelete"}
     namespace.create(daemon)
     assert run_by(namespace.await_pods("set", 3, seconds=SLOW) + namespace.await_pods("daemon", 1)) == {old}
+    first = in_use(namespace)
 
     new = placed("sets/app", upstream.push("sets/app", "stable"))
     partition = {"type": "RollingUpdate", "rollingUpdate": {"partition": 1}}
@@ -130,11 +133,17 @@ def test_pods_of_sets_run_the_digest_of_their_own_revision(
 
     for workload in ("statefulset/set", "daemonset/daemon"):
         namespace.kubectl("rollout", "undo", workload)
-    until("both revisions have come back", lambda: started.metric("moorage_pins_total", outcome="tag-moved") == 2)
+    until("both revisions have come back", lambda: in_use(namespace) == first)
     for name in running(namespace, "daemon"):
         namespace.delete("Pod", name)
     until("the DaemonSet is old", lambda: [*running(namespace, "daemon").values()] == [old], seconds=SLOW)
     until("the StatefulSet is old", lambda: [*running(namespace, "set").values()] == [old] * 3, seconds=SLOW)
+
+
+def in_use(namespace: Namespace) -> dict[str, str]:
+    """The name of the revision that each set is at, by the set's."""
+    revisions = sorted(namespace.objects("ControllerRevision"), key=lambda one: int(one["revision"]))
+    return {one["metadata"]["ownerReferences"][0]["name"]: one["metadata"]["name"] for one in revisions}
 
 
 # A Job waits ten seconds before it tries again.
