@@ -1,27 +1,12 @@
 """`moorage check`: its options. The work is in `checking.py`, so that `--help` need not import it."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from webhook.cli import common
-
-
-class Form(StrEnum):
-    """The values of `-o`."""
-
-    TABLE = "table"
-    WIDE = "wide"
-    JSON = "json"
-    YAML = "yaml"
-    PATCH = "patch"
-    DIFF = "diff"
-    IMAGES = "images"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
+from webhook.cli.form import Form
 
 
 def check(

@@ -11,9 +11,9 @@ import msgspec
 
 from webhook.cli import common
 from webhook.cli.asking import Asking, Sent, asking
-from webhook.cli.check import Form
 from webhook.cli.cluster import Reach, configured
 from webhook.cli.exits import Exit, Stop
+from webhook.cli.form import Form
 from webhook.cli.forms import Checked, Result, results_of, summary, traces, warnings
 from webhook.cli.manifests import Found, Input, Withheld, objects, sources
 from webhook.cli.progress import Bar, done_with_bar
