@@ -23,8 +23,9 @@ from tests.support.volume import swap_volume
 from tests.support.wire import hesitation
 from webhook.config import load
 from webhook.engine import Waiting
+from webhook.options import BadOptions, Options
 from webhook.reload import fingerprint, watch
-from webhook.serving import BadOptions, Options, Service
+from webhook.serving import Service
 from webhook.telemetry import Telemetry
 from webhook.tls import Authority, utc_now
 from webhook.wiring import Assembly, own_sealer

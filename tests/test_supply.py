@@ -21,8 +21,8 @@ from tests.support.serving import post
 from tests.test_certificates import SPOILT, stored
 from tests.test_reload import CONFIG, Running
 from webhook.certificates import Stored
-from webhook.core.seal import Sealer
-from webhook.serving import BadOptions, Options, Service
+from webhook.options import BadOptions, Options
+from webhook.serving import Service
 from webhook.tls import utc_now
 from webhook.wiring import Cluster
 
@@ -39,17 +39,6 @@ class Closing(FakeApi):
 
     def close(self) -> None:
         pass
-
-
-class Inside(Service):
-    """In a cluster that stands in."""
-
-    def __init__(self, api: FakeApi, *args: Any, **more: Any) -> None:
-        self._api = api
-        super().__init__(*args, **more)
-
-    def _cluster(self, sealer: Sealer) -> Cluster:
-        return Cluster(cast("Kube", self._api), sealer)
 
 
 class Served(Running):
@@ -74,7 +63,7 @@ class Served(Running):
         """One look at the Secret."""
         assert self.service._supply is not None
         trouble = await self.service._supply.look()
-        self.service._unread(trouble)
+        self.service.unread(trouble)
         return trouble
 
     async def up(self) -> None:
@@ -116,10 +105,13 @@ async def served(folder: Path) -> AsyncIterator[Served]:
             tls_secret="moorage-system/moorage-certs",
             tls_settle=600.0,
         )
-        service = Inside(api, options, environ={}, stderr=log)
+        stand_in = cast("Kube", api)
+        service = Service(
+            options, environ={}, stderr=log, reach=lambda _options, _environ, sealer: Cluster(stand_in, sealer)
+        )
         made_ = Served(service, folder, api)
         task = asyncio.create_task(service.run(ready=made_.address_line.put_nowait))
-        while service._supply is None:  # noqa: ASYNC110 - it begins in a moment
+        while service._supply is None and not task.done():  # noqa: ASYNC110 - it begins in a moment
             await asyncio.sleep(0)
         try:
             yield made_
@@ -266,7 +258,7 @@ async def test_what_the_secret_holds_is_not_given_twice(tmp_path: Path, more: di
     (tmp_path / "moorage.yaml").write_text(CONFIG.format(name="one", host="registry.example.com"))
     options = Options(tmp_path / "moorage.yaml", tls_secret="moorage-system/moorage-certs", **more)
     with pytest.raises(BadOptions, match="leave out"):
-        await Inside(Closing(), options, environ={}).run()
+        await Service(options, environ={}).run()
 
 
 async def test_without_a_cluster_there_is_no_secret(tmp_path: Path) -> None:

@@ -5,13 +5,82 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 
 from watchfiles import awatch
 
 POLL: Final = 10_000
 """Milliseconds after which contents are compared even if no event came: links may lead to folders that nobody watches,
 and a folder that is replaced takes its watch with it."""
+
+Part = Callable[[], Awaitable[None]]
+"""Loads something again, or raises NotLoaded."""
+
+
+class NotLoaded(Exception):
+    """A part that is not in force: the event and the fields of its log line."""
+
+    def __init__(self, event: str, **more: Any) -> None:
+        super().__init__(event, more)
+        self.event = event
+        self.more = more
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The same for people."""
+        problems = self.more.get("problems") or [self.more["problem"]]
+        return tuple(f"{self.event}: {one}" for one in problems)
+
+
+class Log(Protocol):
+    """Who writes lines: `webhook.telemetry.Log`."""
+
+    def write(self, level: str, event: str, **more: Any) -> None:
+        """One event."""
+
+
+class LastGood:
+    """Parts that are loaded again and again. What is broken leaves in force what was, and is told; `fault` logs what
+    nobody expected and gives its id."""
+
+    def __init__(self, log: Log, fault: Callable[[BaseException], str]) -> None:
+        self._log = log
+        self._fault = fault
+        self._trouble: dict[Part, tuple[str, ...]] = {}
+        self.alone = asyncio.Lock()
+        """Held by whoever changes what is in force."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What keeps the new from being in force, in sentences."""
+        return tuple(one for part in self._trouble.values() for one in part)
+
+    async def load(self, *parts: Part) -> bool:
+        """Load these; whether all of them are in force now."""
+        async with self.alone:
+            for part in parts:
+                await self.attempt(part, anew=True)
+            return self._trouble.keys().isdisjoint(parts)
+
+    async def retry(self) -> bool:
+        """Load again what could not be loaded, and tell of it only what is new."""
+        async with self.alone:
+            for part in tuple(self._trouble):
+                await self.attempt(part)
+            return not self._trouble
+
+    async def attempt(self, part: Part, *, anew: bool = False) -> None:
+        """Load one; with `anew` what is wrong is told even if it is the same as before."""
+        try:
+            await part()
+        except NotLoaded as why:
+            if anew or self._trouble.get(part) != why.sentences:
+                self._log.write("error", why.event, **why.more)
+            self._trouble[part] = why.sentences
+        except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
+            self._trouble[part] = (f"internal error {self._fault(error)}",)
+        else:
+            self._trouble.pop(part, None)
 
 
 def fingerprint(files: Iterable[Path]) -> bytes:

@@ -3,108 +3,69 @@
 import asyncio
 import gc
 import logging
-import socket
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
-import msgspec
-
-from webhook.access import HOST, OWN_NAMESPACE, NoCluster, of_kubeconfig, of_pod, own_namespace
 from webhook.config import BadConfiguration, Loaded, load
-from webhook.core.keeping import SETTLE
-from webhook.core.paths import BadPath, path_secrets
 from webhook.core.registration import NAME, NotRegistered, Reached
-from webhook.core.seal import Sealer
-from webhook.core.secret import Secret
 from webhook.desk import Desk
 from webhook.listening import Listen, announce
-from webhook.reload import fingerprint, watch
+from webhook.options import (
+    BadOptions,
+    Options,
+    authority_of_callers,
+    first_pair,
+    names_of_callers,
+    secrets_of_path,
+)
+from webhook.reload import LastGood, NotLoaded, Part, fingerprint, watch
 from webhook.server import Server
+from webhook.surroundings import cluster_of, covering_of, registrar_of, supply_of
 from webhook.telemetry import Libraries, Log, Telemetry
-from webhook.tls import Authority, BadCertificate, Pair, is_due, is_host, read, utc_now
-from webhook.wiring import Assembly, Cluster, new_id, sealer_from
+from webhook.tls import BadCertificate, is_due, read, utc_now
+from webhook.wiring import Assembly, new_id, sealer_from
 from webhook.writer import Writer
 
 if TYPE_CHECKING:
     from webhook.certificates import Held
+    from webhook.core.seal import Sealer
     from webhook.covering import Covering
     from webhook.registrar import Registrar
     from webhook.showing import PageOfService
     from webhook.supply import Supply
-
-
-class Options(msgspec.Struct, frozen=True):
-    """`moorage serve`, as given."""
-
-    config: Path | None = None
-    rules: tuple[str, ...] = ()
-    variables: dict[str, str] = {}
-    listen: str = "0.0.0.0:8443"
-    ops_listen: str = "0.0.0.0:8080"
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    tls_self_signed: str = ""
-    ca_out: Path | None = None
-    client_ca: Path | None = None
-    client_names: tuple[str, ...] = ()
-    path_secret_file: Path | None = None
-    seal_key_file: Path | None = None
-    drain: float = 5.0
-    log_format: str = "json"
-    log_level: str = "info"
-    lane: bool = True
-    kube: str = "auto"
-    kubeconfig: Path | None = None
-    register_url: str = ""
-    tls_secret: str = ""
-    tls_settle: float = SETTLE
-    page_listen: str = ""
-    page_hosts: tuple[str, ...] = ()
-
-
-class BadOptions(ValueError):
-    """Options that cannot be served with; says which and what to do."""
-
-
-class _NotLoaded(Exception):
-    """A part that is not in force: the event and the fields of its log line."""
-
-    def __init__(self, event: str, **more: Any) -> None:
-        super().__init__(event, more)
-        self.event = event
-        self.more = more
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """The same for people."""
-        problems = self.more.get("problems") or [self.more["problem"]]
-        return tuple(f"{self.event}: {one}" for one in problems)
+    from webhook.tls import Authority
+    from webhook.wiring import Cluster
 
 
 RENEW_EVERY: Final = 60.0
 """Seconds between looks at the age of a certificate of our own, and before a watch that broke is begun anew."""
-Part = Callable[[], Awaitable[None]]
-"""Loads something again."""
 
 
 class Service:
-    """One serving process."""
+    """One serving process; `reach` finds its cluster, if it has one."""
 
-    def __init__(self, options: Options, *, environ: Mapping[str, str], stderr: TextIO = sys.stderr) -> None:
+    def __init__(
+        self,
+        options: Options,
+        *,
+        environ: Mapping[str, str],
+        stderr: TextIO = sys.stderr,
+        reach: "Callable[[Options, Mapping[str, str], Sealer], Cluster | None]" = cluster_of,
+    ) -> None:
         self._options = options
         self._environ = environ
+        self._reach = reach
         self._writer = Writer(stderr)
         self.telemetry = Telemetry(
             Log(self._writer, form=options.log_format, level=options.log_level, lost=lambda: self._writer.lost)
         )
         self._loaded = self._load(None)
         self._seen = fingerprint(self._files())
-        self._trouble: dict[Part, tuple[str, ...]] = {}
-        self._reloading = asyncio.Lock()
+        self._last_good = LastGood(self.telemetry.log, self._not_loaded)
         self._authority: Authority | None = None
         self._assembly: Assembly | None = None
         self._desk: Desk | None = None
@@ -188,20 +149,20 @@ class Service:
     async def _watch(self) -> None:
         while True:
             try:
-                await watch(self._files, self.reload, seen=self._seen, again=self._retry)
+                await watch(self._files, self.reload, seen=self._seen, again=self._last_good.retry)
             except Exception as error:  # noqa: BLE001 - an outer door: a change that nobody sees must not be the end
                 self._fault("", error)
                 await asyncio.sleep(RENEW_EVERY)
 
     def _assembled(self) -> tuple[Server, Assembly]:
         options = self._options
-        pair = self._first_pair()
+        pair, self._authority = first_pair(options)
         try:
             sealer = sealer_from(options.seal_key_file)
-            cluster = self._cluster(sealer)
-            self._registrar = self._registrar_of(cluster)
-            self._supply = self._supply_of(cluster)
-            self._covering = self._covering_of(cluster)
+            cluster = self._reach(options, self._environ, sealer)
+            self._registrar = registrar_of(options, cluster)
+            self._supply = supply_of(options, cluster, self, self.telemetry)
+            self._covering = covering_of(options, cluster, lambda: self._loaded.rules, self.telemetry)
             listen, ops_listen = Listen.parse(options.listen), Listen.parse(options.ops_listen)
             page_listen = Listen.parse(options.page_listen) if options.page_listen else None
             shown = self._shown(page_listen)
@@ -213,7 +174,7 @@ class Service:
         self._desk = Desk(
             assembly.engine(self._loaded),
             budget=self._loaded.resolving.budget,
-            secrets=_path_secrets(options.path_secret_file),
+            secrets=secrets_of_path(options.path_secret_file),
             shed=self.telemetry.shed,
             refused=self.telemetry.refused_request,
             fault=self._fault,
@@ -227,8 +188,8 @@ class Service:
             page_listen=page_listen,
             page=shown.page(self, assembly) if shown is not None else None,
             drain=options.drain,
-            client_ca=_client_ca(options.client_ca),
-            client_names=_client_names(options),
+            client_ca=authority_of_callers(options.client_ca),
+            client_names=names_of_callers(options),
             reload=self.reload,
             lane=options.lane,
         )
@@ -256,7 +217,7 @@ class Service:
     @property
     def problems(self) -> tuple[str, ...]:
         """What keeps files that changed from being in force, in sentences."""
-        return tuple(one for part in self._trouble.values() for one in part)
+        return self._last_good.problems
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -279,31 +240,7 @@ class Service:
     async def reload(self) -> bool:
         """Load configuration, seal keys, certificate and path secrets again; what is broken leaves the last good one in force. Whether
         all of it is in force now."""
-        async with self._reloading:
-            parts = (self._reload_configuration, self._reload_pair, self._reload_paths)
-            for part in parts:
-                await self._try(part, anew=True)
-            return self._trouble.keys().isdisjoint(parts)
-
-    async def _retry(self) -> bool:
-        """Load again what could not be loaded, and tell of it only what is new."""
-        async with self._reloading:
-            for part in tuple(self._trouble):
-                await self._try(part)
-            return not self._trouble
-
-    async def _try(self, part: Part, *, anew: bool = False) -> None:
-        try:
-            await part()
-        except _NotLoaded as why:
-            if anew or self._trouble.get(part) != why.sentences:
-                self.telemetry.log.write("error", why.event, **why.more)
-            self._trouble[part] = why.sentences
-        except Exception as error:  # noqa: BLE001 - an outer door: what is in force serves on
-            self.telemetry.reload_success.set(0)
-            self._trouble[part] = (f"internal error {self._fault('', error)}",)
-        else:
-            self._trouble.pop(part, None)
+        return await self._last_good.load(self._reload_configuration, self._reload_pair, self._reload_paths)
 
     @property
     def rule_names(self) -> tuple[str, ...]:
@@ -322,7 +259,7 @@ class Service:
             # Logins change on their own, and a mistake elsewhere must not keep the old ones.
             self._assembly.refresh_credentials()
             problems = bad.problems if isinstance(bad, BadConfiguration) else (bad,)
-            raise _NotLoaded("configuration not loaded", problems=[str(one) for one in problems]) from None
+            raise NotLoaded("configuration not loaded", problems=[str(one) for one in problems]) from None
         engine = self._assembly.engine(loaded, sealer)
         self._loaded, self._desk.engine, self._desk.budget = loaded, engine, loaded.resolving.budget
         self._in_force(loaded)
@@ -337,13 +274,13 @@ class Service:
         try:
             if options.tls_cert is not None and options.tls_key is not None:
                 pair = read(options.tls_cert, options.tls_key, now=utc_now(), names=pair.names)
-            client_ca = _client_ca(options.client_ca)
+            client_ca = authority_of_callers(options.client_ca)
             if (pair, client_ca) != shown:
                 await self.server.swap(pair, client_ca=client_ca)
                 await self._register()
         except (BadCertificate, BadOptions, NotRegistered) as bad:
             self.telemetry.certificate_success.set(0)
-            raise _NotLoaded("certificate not loaded", problem=str(bad)) from None
+            raise NotLoaded("certificate not loaded", problem=str(bad)) from None
         if self._supply is None:
             self.telemetry.certificate_success.set(1)
 
@@ -353,11 +290,11 @@ class Service:
             return
         before = self._desk.path
         try:
-            self._desk.serve_at(_path_secrets(file))
+            self._desk.serve_at(secrets_of_path(file))
             if self._desk.path != before:
                 await self._register()
         except (BadOptions, NotRegistered) as bad:
-            raise _NotLoaded("path secret not loaded", problem=str(bad)) from None
+            raise NotLoaded("path secret not loaded", problem=str(bad)) from None
 
     async def _supplied(self, supply: "Supply") -> None:
         while True:
@@ -367,12 +304,12 @@ class Service:
                 self._fault("", error)
                 await asyncio.sleep(RENEW_EVERY)
 
-    async def _take(self, held: "Held") -> None:
+    async def take(self, held: "Held") -> None:
         """Serve with what the Secret holds; what of it cannot be used leaves what was in force."""
         server, desk, assembly = self.server, self._desk, self._assembly
         if server is None or desk is None or assembly is None:
             return
-        async with self._reloading:
+        async with self._last_good.alone:
             if held.sealer is not None and held.sealer != assembly.sealer:
                 desk.engine = assembly.engine(self._loaded, held.sealer)
             if held.paths is not None:
@@ -385,7 +322,7 @@ class Service:
                 await assembly.warm(self._loaded)
             await server.swap(held.pair, client_ca=client_ca)
 
-    def _unread(self, trouble: str) -> None:
+    def unread(self, trouble: str) -> None:
         """Hear what is wrong with the Secret that was read last."""
         self.telemetry.certificate_success.set(int(not trouble))
         if self.server is not None:
@@ -394,7 +331,7 @@ class Service:
             self.telemetry.log.write("error", "certificate not loaded", problem=trouble)
         self._unread_before = trouble
 
-    def _unkept(self, trouble: str | None) -> None:
+    def unkept(self, trouble: str | None) -> None:
         """Hear what is wrong with keeping the Secret and the registration right; None from a replica that does not."""
         kept = self.telemetry.certificates_kept
         kept.values.clear()
@@ -404,70 +341,9 @@ class Service:
             self.telemetry.log.write("error", "certificates not kept", problem=trouble)
         self._unkept_before = trouble or ""
 
-    def _cluster(self, sealer: Sealer) -> Cluster | None:
-        """The cluster of the kubeconfig, else the one this Pod runs in, else none."""
-        options = self._options
-        inside = HOST in self._environ
-        if options.kube == "off" or (options.kubeconfig is None and not inside):
-            return None
-        from webhook.kube import Kube  # noqa: PLC0415 - a process without a cluster does without it
-
-        try:
-            access = of_pod(self._environ) if options.kubeconfig is None else of_kubeconfig(options.kubeconfig)
-            return Cluster(Kube(access), sealer)
-        except NoCluster as none:
-            raise BadOptions(f"{none}; --kube off does without a cluster") from None
-
-    def _registrar_of(self, cluster: Cluster | None) -> "Registrar | None":
-        url = self._options.register_url
-        if not url:
-            return None
-        if not url.startswith("https://"):
-            raise BadOptions(f"--register-url {url}: write it as https://HOST:PORT, as the API server reaches us")
-        if cluster is None:
-            raise BadOptions("--register-url wants a cluster to register at: give --kubeconfig")
-        from webhook.registrar import Registrar as ByUrl  # noqa: PLC0415 - as the cluster's own
-
-        return ByUrl(cluster.kube)
-
-    def _supply_of(self, cluster: Cluster | None) -> "Supply | None":
-        options = self._options
-        if not options.tls_secret:
-            return None
-        if cluster is None:
-            raise BadOptions(f"--tls-secret {options.tls_secret} wants a cluster that holds it: give --kubeconfig")
-        namespace, _, name = options.tls_secret.rpartition("/")
-        from webhook import supply, vault  # noqa: PLC0415 - as the cluster's own
-
-        return supply.Supply(
-            cluster.kube,
-            vault.Vault(cluster.kube, namespace or own_namespace(options.kubeconfig), name),
-            identity=f"{socket.gethostname()}_{new_id()}",
-            clocks=supply.Clocks(time.monotonic, utc_now),
-            take=self._take,
-            unread=self._unread,
-            unkept=self._unkept,
-            did=lambda what: self.telemetry.log.write("info", "certificates kept", did=what),
-            settle=options.tls_settle,
-        )
-
-    def _covering_of(self, cluster: Cluster | None) -> "Covering | None":
-        if cluster is None:
-            return None
-        from webhook.core.registered import Home  # noqa: PLC0415 - as the cluster's own
-        from webhook.covering import Covering  # noqa: PLC0415
-
-        options = self._options
-        inside = options.kubeconfig is None and OWN_NAMESPACE.is_file()
-        namespace = OWN_NAMESPACE.read_text().strip() if inside else ""
-        return Covering(
-            cluster.kube,
-            lambda: self._loaded.rules,
-            Home(namespace, url=options.register_url),
-            self.telemetry.log,
-            self.telemetry.registration_covers.set,
-            now=time.monotonic,
-        )
+    def _not_loaded(self, error: BaseException) -> str:
+        self.telemetry.reload_success.set(0)
+        return self._fault("", error)
 
     def _fault(self, uid: str, error: BaseException) -> str:
         """Log a fault of ours and give its id."""
@@ -497,44 +373,7 @@ class Service:
             self.telemetry.log.write("warning", "configuration", problem=warning)
 
     def _files(self) -> Sequence[Path]:
-        options = self._options
-        more = (
-            *(options.tls_cert, options.tls_key, options.client_ca),
-            *(options.seal_key_file, options.path_secret_file),
-        )
-        return [*self._loaded.files, *(file for file in more if file is not None)]
-
-    def _first_pair(self) -> Pair | None:
-        """None where it has to be waited for."""
-        options = self._options
-        if options.tls_secret:
-            beside = (
-                *(options.tls_cert, options.tls_key, options.tls_self_signed),
-                *(options.seal_key_file, options.path_secret_file, options.register_url),
-            )
-            if any(beside):
-                raise BadOptions(
-                    "--tls-secret holds certificate, seal keys and path secrets: leave out --tls-cert, --tls-key, "
-                    "--tls-self-signed, --seal-key-file, --path-secret-file and --register-url"
-                )
-            return None
-        if options.tls_cert is not None and options.tls_key is not None:
-            return read(options.tls_cert, options.tls_key, now=utc_now())
-        if options.tls_cert is not None or options.tls_key is not None or not options.tls_self_signed:
-            raise BadOptions(
-                "no certificate: give --tls-secret NAME, --tls-cert and --tls-key, or --tls-self-signed NAME --ca-out FILE"
-            )
-        if not is_host(options.tls_self_signed):
-            raise BadOptions(
-                f"--tls-self-signed {options.tls_self_signed!r}: give the host name, or IP address, that callers dial"
-            )
-        self._authority = Authority(now=utc_now())
-        if options.ca_out is not None:
-            try:
-                options.ca_out.write_bytes(self._authority.certificate)
-            except OSError as failed:
-                raise BadOptions(f"--ca-out {options.ca_out}: {failed.strerror}") from None
-        return self._authority.issue(options.tls_self_signed, now=utc_now())
+        return [*self._loaded.files, *self._options.files]
 
     async def renew(self, now: datetime) -> None:
         """Issue the next pair of our own authority, when it is time."""
@@ -547,7 +386,7 @@ class Service:
     async def _renew_in_time(self) -> None:
         while True:
             await asyncio.sleep(RENEW_EVERY)
-            await self._try(self._renew)
+            await self._last_good.attempt(self._renew)
 
     async def _renew(self) -> None:
         await self.renew(utc_now())
@@ -562,40 +401,3 @@ def calm_collector() -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
-
-
-def _path_secrets(file: Path | None) -> tuple[Secret, ...]:
-    if file is None:
-        return ()
-    try:
-        return path_secrets(_text("--path-secret-file", file))
-    except BadPath as bad:
-        raise BadOptions(f"--path-secret-file {file}: {bad}") from None
-
-
-def _client_ca(file: Path | None) -> str:
-    text = _text("--client-ca", file)
-    if file is not None and not text.strip():
-        # Nothing would be asked of callers any more.
-        raise BadOptions(f"--client-ca {file}: the file is empty")
-    return text
-
-
-def _client_names(options: Options) -> frozenset[str]:
-    if options.client_names and options.client_ca is None:
-        # Names that nobody has vouched for would guard nothing.
-        raise BadOptions("--client-name wants --client-ca: give the authority that signs the certificates of callers")
-    if not all(map(str.strip, options.client_names)):
-        raise BadOptions("--client-name: the name is empty")
-    return frozenset(options.client_names)
-
-
-def _text(option: str, file: Path | None) -> str:
-    if file is None:
-        return ""
-    try:
-        return file.read_text()
-    except OSError as failed:
-        raise BadOptions(f"{option} {file}: {failed.strerror}") from None
-    except UnicodeDecodeError:
-        raise BadOptions(f"{option} {file}: it is no text") from None

@@ -23,13 +23,14 @@ from tests.support.process import PROGRAM, served
 from tests.support.registry import PATH
 from tests.test_reload import CONFIG
 from webhook import __version__
+from webhook.options import BadOptions, Options
 from webhook.page.application import page
 from webhook.page.guard import HEADERS
 from webhook.page.names import Names
 from webhook.page.recent import Recent
 from webhook.page.telling import Numbers, Sources
 from webhook.server import PAGE_CROWD
-from webhook.serving import BadOptions, Options, Service
+from webhook.serving import Service
 from webhook.telemetry import Telemetry
 
 PAGES: Final = ("/", "/rules", "/registries", "/targets", "/decisions", "/api/docs")
@@ -509,7 +510,8 @@ async def test_no_secret_is_on_any_page(tmp_path: Path) -> None:
 async def test_without_the_option_there_is_no_page_and_nothing_of_it_is_loaded(tmp_path: Path) -> None:
     program = f"""
 import asyncio, json, pathlib, sys
-from webhook.serving import Options, Service
+from webhook.options import Options
+from webhook.serving import Service
 folder = pathlib.Path({str(tmp_path)!r})
 (folder / "moorage.yaml").write_text({CONFIG.format(name="one", host="registry.example.com")!r})
 (folder / "docker.json").write_text("{{}}")

@@ -19,7 +19,8 @@ from webhook.cli.embedded import EmbeddedRegistry
 from webhook.cli.exits import Exit
 from webhook.cli.forms.plain import aligned
 from webhook.core.annotation import IMAGES
-from webhook.serving import Options, Service
+from webhook.options import Options
+from webhook.serving import Service
 
 TARGET = "localhost:30081"
 CONFIGURATION = """\

@@ -111,7 +111,8 @@ def serve(
     from webhook.core.registration import NotRegistered
     from webhook.cores import leave_none
     from webhook.listening import CannotServe
-    from webhook.serving import BadOptions, Options, Service
+    from webhook.options import BadOptions, Options
+    from webhook.serving import Service
     from webhook.tls import BadCertificate
 
     leave_none()
