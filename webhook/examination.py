@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final
 
 import msgspec
 
 from webhook.certificates import distrust
 from webhook.config import BadConfiguration, Loaded
 from webhook.core.ask import Absent, Failed, Passed
-from webhook.core.broken import UNREADABLE
 from webhook.core.bundle import entries
 from webhook.core.registered import Live
 from webhook.core.registration import INSTALLED_IN, NAME
@@ -43,7 +42,8 @@ from webhook.diagnosis.shapes import (
 )
 from webhook.document import BadDocument, documents
 from webhook.installed import Installed, NotInstalled, laid_out, read
-from webhook.kube import Answer, ListBroke, named, said
+from webhook.kube import named, said
+from webhook.looking import TEXT, Api, Reader, decoded, is_of_api_server, not_read
 from webhook.tls import public, utc_now
 
 SHARE: Final = 0.9
@@ -51,34 +51,11 @@ SHARE: Final = 0.9
 PODS: Final = 10
 """Pods of ours that are asked how they are; more say nothing new."""
 _SYSTEM: Final = "kube-system"
-_TEXT: Final = "*/*"
 _WEBHOOKS: Final = ("apis", "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1"
-_ODD: Final = "the API server answers something else than was asked for"
 
-Shape = TypeVar("Shape")
-Found = TypeVar("Found")
 Greeting = tuple[str, Passed | Absent | Failed, str]
 """A registry host, how it answers, and the kind of the login that was offered."""
-
-
-class Api(Protocol):
-    """Who asks the API server: `webhook.kube.Kube`."""
-
-    async def get(
-        self, path: str, *, deadline: float, accept: str = ..., query: Mapping[str, str] | None = ...
-    ) -> Answer:
-        """Read by the absolute loop time `deadline`."""
-
-    async def send(
-        self, method: str, path: str, body: Any, *, deadline: float, query: Mapping[str, str] | None = ...
-    ) -> Answer:
-        """Write."""
-
-    def pages(
-        self, path: str, *, deadline: float, query: Mapping[str, str] | None = ...
-    ) -> AsyncIterator[list[msgspec.Raw]]:
-        """The items of a list, page by page."""
 
 
 class _ReviewStatus(msgspec.Struct):
@@ -87,71 +64,6 @@ class _ReviewStatus(msgspec.Struct):
 
 class _Review(msgspec.Struct):
     status: _ReviewStatus = msgspec.field(default_factory=_ReviewStatus)
-
-
-class _Status(msgspec.Struct):
-    kind: str = ""
-
-
-class Reader:
-    """Reads each thing once, however many judgements want it."""
-
-    def __init__(self, api: Api, within: float) -> None:
-        self._api = api
-        self._within = within
-        self._reading: dict[str, asyncio.Task[Any]] = {}
-
-    async def one(self, what: str, shape: type[Shape], *path: str) -> Shape | Unseen:
-        """One object."""
-        place = named(*path)
-
-        async def ask() -> Shape | Unseen:
-            return _decoded(what, shape, await self._api.get(place, deadline=self.deadline))
-
-        return await self.once(place, ask)
-
-    async def every(self, what: str, shape: type[Shape], *path: str, labels: str = "") -> list[Shape] | Unseen:
-        """All objects of a list."""
-        place = named(*path)
-        query = {"labelSelector": labels} if labels else None
-
-        async def ask() -> list[Shape] | Unseen:
-            found: list[Shape] = []
-            try:
-                async for page in self._api.pages(place, deadline=self.deadline, query=query):
-                    found += [msgspec.json.decode(item, type=shape) for item in page]
-            except ListBroke as broke:
-                return _unseen(what, broke.answer)
-            except UNREADABLE:
-                return Unseen(what, _ODD)
-            return found
-
-        return await self.once(f"{place}?{labels}", ask)
-
-    async def text(self, what: str, path: str) -> tuple[int, str] | Unseen:
-        """What somebody behind a proxy of the API server says; its status, and its text."""
-        answer = await self._api.get(path, deadline=self.deadline, accept=_TEXT)
-        if not answer.status or _is_of_api_server(answer):
-            return _unseen(what, answer)
-        return answer.status, answer.body.decode(errors="replace")
-
-    async def send(self, path: str, body: Any, query: Mapping[str, str] | None = None) -> Answer:
-        """Ask by a POST that changes nothing."""
-        return await self._api.send("POST", path, body, deadline=self.deadline, query=query)
-
-    @property
-    def deadline(self) -> float:
-        """Of what is asked now."""
-        return asyncio.get_running_loop().time() + self._within
-
-    async def once(self, key: str, ask: Callable[[], Awaitable[Found]]) -> Found:
-        """What `ask` gives, asked once."""
-        # Shared: one judgement that runs out of time must not take it from the others.
-        task = self._reading.get(key)
-        if task is None:
-            task = self._reading[key] = asyncio.ensure_future(ask())
-        found: Found = await asyncio.shield(task)
-        return found
 
 
 class Examination:
@@ -294,10 +206,10 @@ class Examination:
     async def _echo(self, place: service.Place) -> service.Echo | Unseen:
         """What the API server's proxy gets from behind the Service."""
         path = f"/api/v1/namespaces/{INSTALLED_IN}/services/https:{NAME}:{place.port}/proxy{place.path}"
-        answer = await self._api.get(path, deadline=self._reader.deadline, accept=_TEXT)
-        if not answer.status or (answer.status in {403, 404} and _is_of_api_server(answer)):
-            return _unseen(f"{service.LOOKED}, through the API server's proxy", answer)
-        return service.Echo(answer.status, said(answer) if _is_of_api_server(answer) else "")
+        answer = await self._api.get(path, deadline=self._reader.deadline, accept=TEXT)
+        if not answer.status or (answer.status in {403, 404} and is_of_api_server(answer)):
+            return not_read(f"{service.LOOKED}, through the API server's proxy", answer)
+        return service.Echo(answer.status, said(answer) if is_of_api_server(answer) else "")
 
     async def _certificate(self) -> AsyncIterator[Finding]:
         registered = await self._registered()
@@ -322,7 +234,7 @@ class Examination:
         probe = answers.probe(registered)
         folder = named("api", "v1", "namespaces", namespace, "pods")
         answer = await self._reader.send(folder, probe, {"dryRun": "All"})
-        pod = _decoded("", Pod, answer) if answer.is_good else Unseen("", "")
+        pod = decoded("", Pod, answer) if answer.is_good else Unseen("", "")
         annotations = pod.metadata.annotations or {} if isinstance(pod, Pod) else {}
         policy = next((one.failure_policy for one in registration.askers(registered)), "")
         message = "" if answer.is_good else said(answer)
@@ -349,7 +261,7 @@ class Examination:
                 "kind": kind,
                 "spec": {**who, "resourceAttributes": right.attributes},
             }
-            found = _decoded(reviews, _Review, await self._reader.send(f"{_REVIEWS}/{reviews}", body))
+            found = decoded(reviews, _Review, await self._reader.send(f"{_REVIEWS}/{reviews}", body))
             return found if isinstance(found, Unseen) else found.status.allowed
 
         return dict(zip(wanted, await asyncio.gather(*map(ask, wanted)), strict=True))
@@ -528,27 +440,6 @@ def _good(found: tuple[int, str] | Unseen) -> str:
 def _shown(chain: str, bundle: bytes, now: datetime) -> certificate.Shown:
     trouble = distrust(chain.encode(), bundle, name=service.DNS_NAME, now=now)
     return certificate.Shown(0.0 if trouble else public(chain.encode()).expires, trouble)
-
-
-def _decoded(what: str, shape: type[Shape], answer: Answer) -> Shape | Unseen:
-    if not answer.is_good:
-        return _unseen(what, answer)
-    try:
-        return msgspec.json.decode(answer.body, type=shape)
-    except UNREADABLE:
-        return Unseen(what, _ODD)
-
-
-def _unseen(what: str, answer: Answer) -> Unseen:
-    return Unseen(what, said(answer), is_missing=answer.status == 404, is_forbidden=answer.status in {401, 403})
-
-
-def _is_of_api_server(answer: Answer) -> bool:
-    """Whether the API server itself speaks, and not whoever is behind its proxy."""
-    try:
-        return msgspec.json.decode(answer.body, type=_Status).kind == "Status"
-    except UNREADABLE:
-        return False
 
 
 def _labels(wanted: Mapping[str, str] | None) -> str:
