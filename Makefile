@@ -16,7 +16,10 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 test: check parts container ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest $(QUICK)
 	@echo "Beside each other, about 7 minutes; each is printed when it is over:"
-	$(MAKE) --jobs=3 --output-sync=target test-parts test-node fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
+	$(MAKE) --jobs=3 $(SYNCED) test-parts test-node fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
+
+# An older make mixes what they print.
+SYNCED := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 
 test-parts: parts ## tests that need built parts: registries, control planes, a browser
 	$(BIN)/python -m pytest -m "parts or cluster"
