@@ -15,7 +15,7 @@ demo: $(VENV)/run.stamp ## pin a tag, move it, lose the registry: all on this ma
 
 test: check parts container ## everything: checks, and all tests with their real parts, in a real cluster too
 	$(BIN)/python -m pytest $(QUICK)
-	@echo "Beside each other, about 7 minutes; each is printed when it is over:"
+	@echo "Beside each other, about 8 minutes; each is printed when it is over:"
 	$(MAKE) --jobs=3 $(SYNCED) test-parts test-node fuzz FUZZ_SECONDS=60 FUZZ_SEED=1
 
 # An older make mixes what they print.
@@ -48,7 +48,7 @@ bench: $(VENV)/dev.stamp ## measure beside a bare Go webhook; writes docs/perfor
 	$(BIN)/python -m tests.parts floor vegeta
 	$(BIN)/python -m tests.bench --write docs/performance.md
 
-bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 13 minutes)
+bench-cluster: parts ## measure in a real cluster; writes docs/performance.md (about 8 minutes)
 	$(BIN)/python -m tests.bench --only cluster steady --write docs/performance.md
 
 sbom: $(VENV)/dev.stamp ## tell what the image holds besides its base, as CycloneDX: dist/moorage.cdx.json
