@@ -222,6 +222,34 @@ async def test_a_writer_that_undoes_it_is_not_fought_but_told_of() -> None:
     assert told[1]["level"] == "warning"
 
 
+class Old(FakeApi):
+    """Knows no matchConditions, as an API server before 1.28: it answers well, and does not keep them."""
+
+    async def send(self, method: str, path: str, body: Any, **more: Any) -> Answer:
+        answer = await super().send(method, path, body, **more)
+        for webhook in self.objects[path]["webhooks"]:
+            webhook.pop("matchConditions", None)
+        return Answer(answer.status, json.dumps(self.objects[path]).encode())
+
+
+async def test_an_api_server_that_is_too_old_for_conditions_is_told_of_once_and_asks_about_everything() -> None:
+    world = World()
+    world.api = Old()
+    world.register(managed=True)
+    replica = world.replica(FEW)
+    for _ in range(6 * 60):
+        await replica.look(after=60)
+    (line,) = replica.lines
+    assert (line["level"], line["event"]) == ("warning", "registration not written")
+    assert "drops matchConditions, as one before 1.28 does: it asks about every Pod" in line["problem"]
+    assert replica.covers == 1
+    assert world.patches <= 13
+    # It was upgraded.
+    world.api.send = FakeApi.send.__get__(world.api)  # type: ignore[method-assign]
+    await replica.look(after=3600)
+    assert (world.passing, replica.events[1:]) == ({needed(FEW)}, ["registration mended"])
+
+
 async def test_a_new_need_waits_for_no_fight() -> None:
     world = World()
     replica = world.replica(MORE)
