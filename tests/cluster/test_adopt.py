@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.account import Account
+from tests.cluster.account import ADOPTER, Account, made_account, rights
 from tests.cluster.adopters import Adopter
 from tests.cluster.configuration import configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.process import ran
+from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import pins_of, placed, replica_sets
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import SEAL_KEY
@@ -88,6 +89,29 @@ def test_on_pin_gone_keep_it_is_told_and_not_changed(
     assert len(events(namespace, "PinGone")) == 1
     assert adopter.metric("moorage_pins_gone_total", rule="private") == 1
     assert digests(replica_sets(namespace)[0]) == {old}
+
+
+def test_without_the_right_to_events_a_line_of_the_log_tells_it_and_the_pin_is_renewed(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, plane: Running, image: str, tmp_path: Path
+) -> None:
+    old = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host))
+    roll_out(namespace, image)
+    new = upstream.push("team/app", "stable")
+    upstream.delete("team/app", old)
+    account = made_account(
+        plane, "silent", tmp_path, [one for one in rights(ADOPTER) if "events" not in one["resources"]]
+    )
+    adopter = Adopter("silent", started.folder, account.kubeconfig, namespace.name)
+    try:
+        adopter.start()
+        until("it is told", lambda: adopter.says("events not written"))
+    finally:
+        adopter.end()
+    (line,) = [one for one in adopter.lines() if one["event"] == "events not written"]
+    assert line["events"] == 1
+    assert 'cannot create resource "events"' in line["problem"]
+    assert digests(replica_sets(namespace)[0]) == {new}
 
 
 def test_a_registry_that_is_down_has_lost_nothing(
