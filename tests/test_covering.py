@@ -1,5 +1,6 @@
 """The registration kept right: gaps are told once, what is missing is added at once, and nobody is fought."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 
 from tests.core.world import PRIVATE
 from tests.support.api import FakeApi
+from tests.support.until import STALL
 from webhook.core.conditions import EVERYTHING, Coverage, needed
 from webhook.core.globs import Globs
 from webhook.core.registered import Home, decoded, standing
 from webhook.core.registration import Reached, registration
 from webhook.core.rules import Rule, RuleSet
-from webhook.covering import Covering
+from webhook.covering import EVERY, Covering
 from webhook.kube import Answer
 from webhook.upkeep import FOLDER, PATH, others
 
@@ -129,6 +131,23 @@ async def test_one_that_was_deleted_is_a_gap() -> None:
     assert replica.lines[0]["missing"] == [
         "there is no mutatingwebhookconfiguration moorage: the API server asks nobody"
     ]
+
+
+async def test_what_becomes_of_it_is_seen_without_a_nudge_and_within_a_minute() -> None:
+    world, seen = World(), asyncio.Event()
+
+    def changed(covers: float) -> None:
+        if covers:
+            del world.api.objects[PATH]
+        else:
+            seen.set()
+
+    covering = Covering(world.api, lambda: FEW, HOME, world.replica(FEW), changed, now=lambda: world.time, every=0.01)
+    watching = asyncio.create_task(covering.run(lambda look: look()))
+    covering.nudge()
+    await asyncio.wait_for(seen.wait(), STALL)
+    watching.cancel()
+    assert EVERY <= 60
 
 
 async def test_what_cannot_be_read_leaves_the_metric_and_is_told_once() -> None:

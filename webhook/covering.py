@@ -76,13 +76,16 @@ class Covering:
         changed: Callable[[float], None],
         *,
         now: Callable[[], float],
+        every: float = EVERY,
     ) -> None:
+        """`now` is monotonic; `every` so many seconds it looks without being nudged."""
         self._api = api
         self._rules = rules
         self._home = home
         self._log = log
         self._changed = changed
         self._now = now
+        self._every = every
         self._patience = Patience(now)
         self._due = asyncio.Event()
         self._told: tuple[Finding, ...] | None = None
@@ -100,14 +103,14 @@ class Covering:
         self._due.set()
 
     async def run(self, guard: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]) -> None:
-        """Look when nudged, and every minute from then on, until cancelled. `guard` calls a look and tells of its
+        """Look when nudged, and again and again from then on, until cancelled. `guard` calls a look and tells of its
         faults."""
         await self._due.wait()
         while True:
             self._due.clear()
             await guard(self.look)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), EVERY)
+                await asyncio.wait_for(self._due.wait(), self._every)
 
     @property
     def findings(self) -> tuple[str, ...]:
