@@ -92,6 +92,8 @@ def _credential(
         file = str(path)
         if not path.is_file():
             findings.warn(pointer, f"{source.file} cannot be read; this entry contributes nothing until it is there")
+    findings.want_patterns(f"{pointer}/namespaces", source.namespaces)
+    findings.want_patterns(f"{pointer}/paths", source.paths)
     return CredentialSource(source.kind, file, Globs(source.namespaces), Globs(source.paths))
 
 

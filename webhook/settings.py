@@ -177,9 +177,9 @@ class Credential(Settings):
     `ecr`, `acr`, `gar`: Moorage's own login at the cloud · `anonymous`: none, and not after another was refused."""
     file: FileName | None = None
     """Path of the docker config, relative to this file."""
-    namespaces: tuple[Pattern, ...] = ("*",)
+    namespaces: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Namespaces whose Pods it answers for."""
-    paths: tuple[Pattern, ...] = ("**",)
+    paths: tuple[Pattern, ...] = Field(default=("**",), json_schema_extra=_AT_LEAST_ONE)
     """Repository paths that it answers for."""
 
 
@@ -237,7 +237,7 @@ class Target(Settings):
 
     image: str
     """Template of the image's name there: `{registry}`, `{path}`, `{repository}` and the variables."""
-    paths: tuple[Pattern, ...] = ("**",)
+    paths: tuple[Pattern, ...] = Field(default=("**",), json_schema_extra=_AT_LEAST_ONE)
     """Repository paths that it serves; others are not sent to it."""
     verify: Annotated[
         Verify | None, BeforeValidator(_verify, json_schema_input_type=Literal["off", "digest"] | Verify)
@@ -289,15 +289,15 @@ class Rule(Settings):
     """Names the rule in metrics, logs and warnings."""
     images: tuple[Pattern, ...] = Field(json_schema_extra=_AT_LEAST_ONE)
     """Patterns over host/path; `*` within one part, `**` over parts, a leading `!` excludes."""
-    tags: tuple[Pattern, ...] = ("*",)
+    tags: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the tag."""
-    namespaces: tuple[Pattern, ...] = ("*",)
+    namespaces: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the namespace; a leading `!` wins wherever it stands."""
     namespace_selector: Selector | None = None
     """Labels that the namespace must have. Needs a cluster."""
     pod_selector: Selector | None = None
     """Labels that the Pod must have."""
-    containers: tuple[Pattern, ...] = ("*",)
+    containers: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the container's name."""
     upstream: tuple[str, ...] = Field(default=("{registry}",), json_schema_extra=_AT_LEAST_ONE)
     """Where the tag is resolved; asked in order on outage, never on absence."""
