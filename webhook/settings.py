@@ -5,7 +5,7 @@ before they are checked.
 """
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
@@ -146,6 +146,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", alias_generator=_camel, frozen=True, defer_build=True)
 
+    # Keys that narrow a grant: with nothing behind them it would be wider than its author meant.
+    narrowing: ClassVar[frozenset[str]] = frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _take_nothing_for_unset(cls, value: Any) -> Any:
@@ -154,7 +157,9 @@ class Settings(BaseModel):
             return {}
         if not isinstance(value, dict):
             return value
-        wanted = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
+        wanted = {
+            field.alias or name for name, field in cls.model_fields.items() if field.is_required()
+        } | cls.narrowing
         return {key: inner for key, inner in value.items() if inner is not None or key in wanted}
 
 
@@ -171,6 +176,8 @@ class Variable(Settings):
 
 class Credential(Settings):
     """One source of credentials."""
+
+    narrowing: ClassVar[frozenset[str]] = frozenset({"namespaces", "paths"})
 
     kind: CredentialKind
     """`pod`: the Pod's pull secrets, else those of its service account · `file`: a docker config of the operator's ·
