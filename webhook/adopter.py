@@ -129,7 +129,7 @@ class Adopter:
         body = {"metadata": {"uid": revision.uid, "annotations": annotations}}
         deadline = asyncio.get_running_loop().time() + WITHIN
         answer = await self._api.send("PATCH", path, body, deadline=deadline, content_type=MERGE_PATCH)
-        trouble = "" if answer.is_good else answer.trouble or f"the API server answers {answer.status}"
+        trouble = "" if answer.is_good else said(answer)
         return msgspec.structs.replace(report, trouble=trouble)
 
     async def tell(self, living: Living, adopted: Adopted) -> str:
