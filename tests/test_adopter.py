@@ -133,6 +133,16 @@ async def test_a_gone_digest_is_replaced_and_an_event_tells_it() -> None:
     assert E in event["message"]
 
 
+async def test_why_an_event_could_not_be_written_is_said() -> None:
+    world = World(upstream(GONE))
+    world.replica_set(annotations=pin(D))
+    (report,) = await world.run()
+    world.api.forbidden = {"events"}
+    assert "events is forbidden" in await world.adopter.tell(report.living, report.gone[0])
+    world.api.forbidden = set()
+    assert await world.adopter.tell(report.living, report.gone[0]) == ""
+
+
 async def test_what_only_a_person_can_mend_is_told() -> None:
     world = World(upstream(GONE))
     path = world.replica_set(annotations=pin(D))

@@ -7,6 +7,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from webhook.certificates import (
     CA_CERT,
@@ -50,6 +52,14 @@ def test_names_of_a_service() -> None:
         "moorage.moorage-system.svc.cluster.local",
         "moorage.moorage-system",
     )
+
+
+def test_keys_are_of_the_curve_p256() -> None:
+    authority = new_authority(NOW)
+    for pem in (authority.certificate, new_leaf(authority, NAMES, NOW).certificate):
+        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        assert key.curve.name == "secp256r1"
 
 
 def test_what_is_made_can_be_served_with() -> None:

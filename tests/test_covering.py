@@ -1,5 +1,6 @@
 """The registration kept right: gaps are told once, what is missing is added at once, and nobody is fought."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,12 +8,13 @@ import pytest
 
 from tests.core.world import PRIVATE
 from tests.support.api import FakeApi
+from tests.support.until import STALL
 from webhook.core.conditions import EVERYTHING, Coverage, needed
 from webhook.core.globs import Globs
 from webhook.core.registered import Home, decoded, standing
 from webhook.core.registration import Reached, registration
 from webhook.core.rules import Rule, RuleSet
-from webhook.covering import Covering
+from webhook.covering import EVERY, Covering
 from webhook.kube import Answer
 from webhook.upkeep import FOLDER, PATH, others
 
@@ -131,6 +133,23 @@ async def test_one_that_was_deleted_is_a_gap() -> None:
     ]
 
 
+async def test_what_becomes_of_it_is_seen_without_a_nudge_and_within_a_minute() -> None:
+    world, seen = World(), asyncio.Event()
+
+    def changed(covers: float) -> None:
+        if covers:
+            del world.api.objects[PATH]
+        else:
+            seen.set()
+
+    covering = Covering(world.api, lambda: FEW, HOME, world.replica(FEW), changed, now=lambda: world.time, every=0.01)
+    watching = asyncio.create_task(covering.run(lambda look: look()))
+    covering.nudge()
+    await asyncio.wait_for(seen.wait(), STALL)
+    watching.cancel()
+    assert EVERY <= 60
+
+
 async def test_what_cannot_be_read_leaves_the_metric_and_is_told_once() -> None:
     world = World()
     replica = world.replica(FEW)
@@ -220,6 +239,34 @@ async def test_a_writer_that_undoes_it_is_not_fought_but_told_of() -> None:
     told = [one for one in replica.lines if one["event"] == "registration mended"]
     assert [one["again"] for one in told][:2] == [False, True]
     assert told[1]["level"] == "warning"
+
+
+class Old(FakeApi):
+    """Knows no matchConditions, as an API server before 1.28: it answers well, and does not keep them."""
+
+    async def send(self, method: str, path: str, body: Any, **more: Any) -> Answer:
+        answer = await super().send(method, path, body, **more)
+        for webhook in self.objects[path]["webhooks"]:
+            webhook.pop("matchConditions", None)
+        return Answer(answer.status, json.dumps(self.objects[path]).encode())
+
+
+async def test_an_api_server_that_is_too_old_for_conditions_is_told_of_once_and_asks_about_everything() -> None:
+    world = World()
+    world.api = Old()
+    world.register(managed=True)
+    replica = world.replica(FEW)
+    for _ in range(6 * 60):
+        await replica.look(after=60)
+    (line,) = replica.lines
+    assert (line["level"], line["event"]) == ("warning", "registration not written")
+    assert "drops matchConditions, as one before 1.28 does: it asks about every Pod" in line["problem"]
+    assert replica.covers == 1
+    assert world.patches <= 13
+    # It was upgraded.
+    world.api.send = FakeApi.send.__get__(world.api)  # type: ignore[method-assign]
+    await replica.look(after=3600)
+    assert (world.passing, replica.events[1:]) == ({needed(FEW)}, ["registration mended"])
 
 
 async def test_a_new_need_waits_for_no_fight() -> None:

@@ -45,6 +45,22 @@ def test_reviews_arrive_at_the_paths_that_are_told_and_at_no_other(
     assert {path for path in paths if at.serves(path.encode())} == served
 
 
+class Unequal(bytes):
+    """A path that may be compared in constant time, and in no other way."""
+
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("what `==` takes tells how much was right")
+
+
+def test_a_secret_path_is_compared_in_constant_time() -> None:
+    at, _ = desk()
+    at.serve_at(SECRETS, is_open=True)
+    assert at.serves(Unequal(b"/mutate/0ld0ld0ld0ld0ld0ld"))
+    assert not at.serves(Unequal(b"/mutate/s3cr3ts3cr3ts3cr3x"))
+
+
 async def test_a_place_is_taken_before_the_work_begins() -> None:
     at, shed = desk(in_flight=2)
     tasks = [at.reply(waiting(at), "", 0.0) for _ in range(2)]

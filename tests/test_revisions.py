@@ -172,6 +172,25 @@ TROUBLES = [
 ]
 
 
+async def test_what_the_account_may_not_read_is_told_in_the_api_servers_words() -> None:
+    world = World()
+    told: list[tuple[str, str]] = []
+    pins = Pins(world.api, world.books.pins, SEALER, remembered=MINUTE, refused=lambda *what: told.append(what))
+    siblings = Siblings(
+        world.api, world.books.siblings, SEALER, remembered=MINUTE, refused=lambda *what: told.append(what)
+    )
+    world.api.forbidden = {"replicasets.apps", "pods"}
+    await pins.fetch(pin_ask(), deadline=soon())
+    await siblings.fetch(SIBLING, deadline=soon())
+    assert [what for what, _ in told] == ["replicasets", "pods"]
+    assert all("is forbidden: User" in words for _, words in told)
+    told.clear()
+    world.api.forbidden = set()
+    world.api.trouble = Answer(500)
+    await pins.fetch(pin_ask(), deadline=soon())
+    assert told == []
+
+
 @pytest.mark.parametrize(("answer", "detail"), [row[1:] for row in TROUBLES], ids=[row[0] for row in TROUBLES])
 async def test_trouble_is_told(answer: Answer, detail: str) -> None:
     world = World()

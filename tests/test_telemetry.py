@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.core.world import PRIVATE, D, decisions, known, pod
+from tests.doors import Clock
 from tests.support.canary import has_any, marked
 from webhook.core.admission import Review
 from webhook.core.ask import Failed
@@ -200,6 +201,16 @@ def test_an_internal_error_is_logged_with_its_id_and_place_and_without_values() 
     assert "test_telemetry.py" in line["traceback"][-1]
     assert "hunter2" not in watched.stream.getvalue()
     assert watched.samples()["moorage_internal_errors_total",] == 1
+
+
+def test_what_may_not_be_read_is_told_once_an_hour_for_each_resource() -> None:
+    stream, time = io.StringIO(), Clock()
+    telemetry = Telemetry(Log(stream, clock=time))
+    for after, resource in ((0, "jobs"), (60, "jobs"), (1, "pods"), (3538, "jobs"), (1, "jobs"), (1, "pods")):
+        time.forward(after)
+        telemetry.cluster_unread(resource, f"{resource} is forbidden")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [one["problem"] for one in lines] == ["jobs is forbidden", "pods is forbidden", "jobs is forbidden"]
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -17,7 +17,7 @@ from webhook.core.revision import KINDS, NAMED
 from webhook.core.rules import RuleSet
 from webhook.core.seal import Sealer
 from webhook.engine import Engine
-from webhook.kube import MERGE_PATCH, Answer, named
+from webhook.kube import MERGE_PATCH, Answer, named, said
 
 AT_ONCE: Final = 16
 """Images that are asked for at once: nobody waits for them."""
@@ -129,11 +129,11 @@ class Adopter:
         body = {"metadata": {"uid": revision.uid, "annotations": annotations}}
         deadline = asyncio.get_running_loop().time() + WITHIN
         answer = await self._api.send("PATCH", path, body, deadline=deadline, content_type=MERGE_PATCH)
-        trouble = "" if answer.is_good else answer.trouble or f"the API server answers {answer.status}"
+        trouble = "" if answer.is_good else said(answer)
         return msgspec.structs.replace(report, trouble=trouble)
 
-    async def tell(self, living: Living, adopted: Adopted) -> None:
-        """Leave an Event at a revision, about a pin whose digest is gone."""
+    async def tell(self, living: Living, adopted: Adopted) -> str:
+        """Leave an Event at a revision, about a pin whose digest is gone; why that could not be, empty where it could."""
         deadline = asyncio.get_running_loop().time() + WITHIN
         revision = living.revision
         kind = NAMED[revision.kind]
@@ -155,9 +155,10 @@ class Adopter:
             "lastTimestamp": moment,
             "count": 1,
         }
-        await self._api.send(
+        answer = await self._api.send(
             "POST", named("api", "v1", "namespaces", revision.namespace, "events"), event, deadline=deadline
         )
+        return "" if answer.is_good else said(answer)
 
 
 def _said(adopted: Adopted) -> str:

@@ -11,13 +11,16 @@ from cachetools import LRUCache
 from webhook.core.ask import Failed, Passed
 from webhook.core.reason import Reason
 from webhook.flights import MARGIN, Breaker, Flights, wait_until
-from webhook.kube import Answer
+from webhook.kube import Answer, said
 
 SHARE: Final = 0.4
 """Of the time that is left, what the API server gets for one question: the registry has to be asked after it."""
 ENTRIES: Final = 10_000
 SECRETS: Final = 32 * 1024 * 1024
 """Bytes that all pull secrets may weigh: some ten thousand of the usual size."""
+
+Refused = Callable[[str, str], None]
+"""Told of a resource that the account may not read, and of what the API server says."""
 
 _FORBIDDEN: Final = frozenset({401, 403})
 
@@ -140,13 +143,20 @@ class Books:
 Decoded = TypeVar("Decoded")
 
 
-def decoded(decoder: "msgspec.json.Decoder[Decoded]", answer: Answer) -> Decoded | Failed:
-    """What the API server said, or why that is of no use."""
+def unheard(_resource: str, _said: str) -> None:
+    """Nobody is told of what may not be read."""
+
+
+def decoded(
+    decoder: "msgspec.json.Decoder[Decoded]", answer: Answer, resource: str = "", refused: Refused = unheard
+) -> Decoded | Failed:
+    """What the API server said, or why that is of no use; `refused` is told where it says that nobody lets us."""
     if answer.is_good:
         try:
             return decoder.decode(answer.body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return Failed(Reason.BAD_REGISTRY, "", "the API server answers something else than was asked for")
     if answer.status in _FORBIDDEN:
+        refused(resource, said(answer))
         return Failed(Reason.ABSENT, "", "this account may not read it")
     return Failed(Reason.UNAVAILABLE, "", answer.trouble or f"the API server answers {answer.status}")

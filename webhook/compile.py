@@ -108,7 +108,8 @@ class _Compiler:
             self._check_health(f"{pointer}/health", target.health)
         pull = target.pull or defaults_for(place.host)[0]
         guard: Literal["off", "warn"] = "warn" if pull == "anonymous" else "off"
-        return Target(name, place, Globs(target.paths), verify, target.health is not None, pull, target.guard or guard)
+        paths = self._globs(f"{pointer}/paths", target.paths)
+        return Target(name, place, paths, verify, target.health is not None, pull, target.guard or guard)
 
     def _check_health(self, pointer: str, health: written.Health) -> None:
         if (health.daemon_set is None) == (health.url is None):
@@ -170,8 +171,7 @@ class _Compiler:
         )
 
     def _globs(self, pointer: str, patterns: tuple[str, ...]) -> Globs:
-        if not patterns and not any(told.startswith(pointer) for told in self._findings.broken):
-            self._findings.refuse(pointer, "at least one pattern is wanted; leave the key out to match everything")
+        self._findings.want_patterns(pointer, patterns)
         return Globs(patterns)
 
     def _images(self, pointer: str, patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ LONGEST_PAUSE: Final = 3600.0
 TRIES: Final = 3
 """How often it is read and written in one look, where somebody else writes at the same time: replicas that want the same, or the
 one that keeps `caBundle`."""
+DROPPED: Final = (
+    f"mutatingwebhookconfiguration {NAME}: the API server drops matchConditions, as one before 1.28 does: "
+    "it asks about every Pod"
+)
 TOLD: Final = 20
 """Findings that a line names; a thousand rules may lack as many hosts."""
 
@@ -72,17 +76,21 @@ class Covering:
         changed: Callable[[float], None],
         *,
         now: Callable[[], float],
+        every: float = EVERY,
     ) -> None:
+        """`now` is monotonic; `every` so many seconds it looks without being nudged."""
         self._api = api
         self._rules = rules
         self._home = home
         self._log = log
         self._changed = changed
         self._now = now
+        self._every = every
         self._patience = Patience(now)
         self._due = asyncio.Event()
         self._told: tuple[Finding, ...] | None = None
         self._trouble = ""
+        self._is_dropped = False
         self._unused: tuple[float, Coverage, Coverage] | None = None
         self._live: Live | None = None
         self._needed: tuple[RuleSet, Coverage] | None = None
@@ -95,14 +103,14 @@ class Covering:
         self._due.set()
 
     async def run(self, guard: Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]) -> None:
-        """Look when nudged, and every minute from then on, until cancelled. `guard` calls a look and tells of its
+        """Look when nudged, and again and again from then on, until cancelled. `guard` calls a look and tells of its
         faults."""
         await self._due.wait()
         while True:
             self._due.clear()
             await guard(self.look)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), EVERY)
+                await asyncio.wait_for(self._due.wait(), self._every)
 
     @property
     def findings(self) -> tuple[str, ...]:
@@ -151,6 +159,11 @@ class Covering:
         others = live.writers("matchConditions")
         after = await patch(self._api, live, operations)
         again = self._patience.wrote(wanted)
+        was_dropped, self._is_dropped = self._is_dropped, bool(mended(after, wanted))
+        if self._is_dropped:
+            if not was_dropped:
+                self._log.write("warning", "registration not written", problem=DROPPED)
+            return after
         told = {"writers": others} if again else {}
         self._log.write(
             "warning" if again else "info", "registration mended", hosts=_shown(wanted), again=again, **told

@@ -37,6 +37,7 @@ class Elected:
         self._new_id = new_id
         self._stop = asyncio.Event()
         self._trouble = ""
+        self._unheld = ""
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Until SIGTERM or SIGINT. `ready` gets the line of the chosen address.
@@ -75,6 +76,7 @@ class Elected:
         self._stop.set()
 
     async def _work(self) -> None:
+        self._unheld = ""
         self._telemetry.log.write("info", "elected")
         try:
             while True:
@@ -100,4 +102,8 @@ class Elected:
     async def _flush(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_EVERY)
+            # Each try begins without trouble, so that only an election ends it.
+            if self._lease.trouble and self._lease.trouble != self._unheld:
+                self._unheld = self._lease.trouble
+                self._telemetry.log.write("error", "lease not held", problem=self._unheld)
             self._telemetry.log.flush()

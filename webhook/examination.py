@@ -223,6 +223,8 @@ class Examination:
         }
         for one in certificate.judge(shown, service.DNS_NAME, self._wall().timestamp()):
             yield one
+        for one in certificate.judge_loaded(await self._heard()):
+            yield one
 
     async def _answers(self) -> AsyncIterator[Finding]:
         registered = await self._registered()

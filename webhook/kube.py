@@ -77,7 +77,7 @@ class ListBroke(RuntimeError):
     """A list could not be read to its end; carries the answer that broke it."""
 
     def __init__(self, path: str, answer: Answer) -> None:
-        super().__init__(f"{path}: {answer.trouble or f'the API server answers {answer.status}'}")
+        super().__init__(f"{path}: {said(answer)}")
         self.answer = answer
 
 

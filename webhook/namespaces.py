@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.books import Api, Book, Page, decoded
+from webhook.books import Api, Book, Page, Refused, decoded, unheard
 from webhook.core.ask import Ask, AskNamespace, Fact, Failed, Labels, Oracle
 from webhook.kube import METADATA, named
 
@@ -34,9 +34,10 @@ _NONE: Final[Mapping[str, str]] = {}
 class Namespaces(Oracle):
     """The oracle for AskNamespace."""
 
-    def __init__(self, api: Api, book: Book[_Read]) -> None:
+    def __init__(self, api: Api, book: Book[_Read], *, refused: Refused = unheard) -> None:
         self._api = api
         self._book = book
+        self._refused = refused
 
     def peek(self, ask: Ask) -> Fact | None:
         """What was read a moment ago."""
@@ -55,7 +56,7 @@ class Namespaces(Oracle):
         answer = await self._api.get(named("api", "v1", "namespaces", name), deadline=within, accept=METADATA)
         if answer.status == 404:
             return _Read(Labels(_NONE), life=LOST)
-        found = decoded(_namespace, answer)
+        found = decoded(_namespace, answer, "namespaces", self._refused)
         return found if isinstance(found, Failed) else _Read(Labels(found.metadata.labels or _NONE), life=REMEMBERED)
 
 

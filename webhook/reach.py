@@ -1,12 +1,13 @@
 """Which hosts may be contacted, and how: those that stand literally somewhere, refined by `registries:`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Final
 
 from webhook import settings as written
 from webhook.beside import Beside
 from webhook.core.clouds import KINDS, serves
+from webhook.core.credential import ANONYMOUS_KIND
 from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
 from webhook.core.reference import DOCKER_HUB, is_dialable, is_host
@@ -41,6 +42,7 @@ def registries_of(
         credentials = f"{pointer}/credentials"
         if not one.credentials and not any(told.startswith(credentials) for told in findings.broken):
             findings.refuse(credentials, "at least one is wanted; anonymous asks without a login")
+        _tell_order(credentials, one.credentials, findings)
         found[name] = Registry(
             name,
             tuple(
@@ -72,6 +74,14 @@ def _problem_of(host: str) -> str | None:
     return f'"{host}" is no host{hint}'
 
 
+def _tell_order(pointer: str, sources: Sequence[written.Credential], findings: Findings) -> None:
+    for number, source in enumerate(sources[:-1]):
+        if source.kind == ANONYMOUS_KIND:
+            findings.warn(
+                f"{pointer}/{number}", "anonymous is asked before what stands behind it; it belongs at the end"
+            )
+
+
 def _credential(
     pointer: str, host: str, source: written.Credential, beside: Beside, findings: Findings
 ) -> CredentialSource:
@@ -92,6 +102,8 @@ def _credential(
         file = str(path)
         if not path.is_file():
             findings.warn(pointer, f"{source.file} cannot be read; this entry contributes nothing until it is there")
+    findings.want_patterns(f"{pointer}/namespaces", source.namespaces)
+    findings.want_patterns(f"{pointer}/paths", source.paths)
     return CredentialSource(source.kind, file, Globs(source.namespaces), Globs(source.paths))
 
 

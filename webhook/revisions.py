@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from webhook.books import Api, Book, Page, decoded
+from webhook.books import Api, Book, Page, Refused, decoded, unheard
 from webhook.core.ask import Absent, Ask, AskPin, AskSibling, Fact, Failed, Known, Oracle
 from webhook.core.pins import Pinned, judge
 from webhook.core.reason import Reason, Trace
@@ -75,11 +75,14 @@ class Pins(Oracle):
     """The oracle for AskPin. `remembered` in seconds: how long a pin is used before it is read again, because names come
     back with other contents and pins are written anew when their digest is gone."""
 
-    def __init__(self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float) -> None:
+    def __init__(
+        self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float, refused: Refused = unheard
+    ) -> None:
         self._api = api
         self._book = book
         self._sealer = sealer
         self._remembered = remembered
+        self._refused = refused
 
     def peek(self, ask: Ask) -> Fact | None:
         """What was read a moment ago."""
@@ -105,7 +108,7 @@ class Pins(Oracle):
         answer = await self._api.get(place.path, deadline=within, accept=METADATA)
         if answer.status == 404:
             return _Read({}, Absent(notes=((Reason.PIN_IGNORED, place.shown, "it is not there"),)), life=LOST)
-        metadata = decoded(_object, answer)
+        metadata = decoded(_object, answer, place.kind.resource, self._refused)
         if isinstance(metadata, Failed):
             return metadata
         found = _revision(place, metadata.metadata)
@@ -121,11 +124,14 @@ class Pins(Oracle):
 class Siblings(Oracle):
     """The oracle for AskSibling."""
 
-    def __init__(self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float) -> None:
+    def __init__(
+        self, api: Api, book: Book[_Read], sealer: Sealer, *, remembered: float, refused: Refused = unheard
+    ) -> None:
         self._api = api
         self._book = book
         self._sealer = sealer
         self._remembered = remembered
+        self._refused = refused
 
     def peek(self, ask: Ask) -> Fact | None:
         """What siblings were seen to run a moment ago. That none runs an image is believed by nobody: the first one may
@@ -144,7 +150,7 @@ class Siblings(Oracle):
         return found if isinstance(found, Failed) else found.fact(asked.name)
 
     async def _read(self, ask: AskSibling, within: float) -> _Read | Failed:
-        siblings = await siblings_of(self._api, ask.owner, ask.namespace, ask.selector, within)
+        siblings = await siblings_of(self._api, ask.owner, ask.namespace, ask.selector, within, self._refused)
         if isinstance(siblings, Failed):
             return siblings
         decided = decide(siblings, ask.owner, ask.namespace, self._sealer)
@@ -152,7 +158,9 @@ class Siblings(Oracle):
         return _Read(facts, NO_REVISION, life=self._remembered if facts else 0.0)
 
 
-async def siblings_of(api: Api, owner: Owner, namespace: str, selector: str, deadline: float) -> list[Sibling] | Failed:
+async def siblings_of(
+    api: Api, owner: Owner, namespace: str, selector: str, deadline: float, refused: Refused = unheard
+) -> list[Sibling] | Failed:
     """Pods of the same controller, by the absolute loop time `deadline`; not more than LIMIT are looked at."""
     answer = await api.get(
         named("api", "v1", "namespaces", namespace, "pods"),
@@ -160,7 +168,7 @@ async def siblings_of(api: Api, owner: Owner, namespace: str, selector: str, dea
         accept=METADATA_LIST,
         query={"labelSelector": selector, "limit": str(LIMIT)},
     )
-    found = decoded(_objects, answer)
+    found = decoded(_objects, answer, "pods", refused)
     if isinstance(found, Failed):
         return found
     every = [one.metadata for one in found.items or () if one.metadata.controller == owner.uid]

@@ -5,7 +5,7 @@ before they are checked.
 """
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer, model_validator
@@ -146,6 +146,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", alias_generator=_camel, frozen=True, defer_build=True)
 
+    # Keys that narrow a grant: with nothing behind them it would be wider than its author meant.
+    narrowing: ClassVar[frozenset[str]] = frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _take_nothing_for_unset(cls, value: Any) -> Any:
@@ -154,7 +157,9 @@ class Settings(BaseModel):
             return {}
         if not isinstance(value, dict):
             return value
-        wanted = {field.alias or name for name, field in cls.model_fields.items() if field.is_required()}
+        wanted = {
+            field.alias or name for name, field in cls.model_fields.items() if field.is_required()
+        } | cls.narrowing
         return {key: inner for key, inner in value.items() if inner is not None or key in wanted}
 
 
@@ -172,14 +177,16 @@ class Variable(Settings):
 class Credential(Settings):
     """One source of credentials."""
 
+    narrowing: ClassVar[frozenset[str]] = frozenset({"namespaces", "paths"})
+
     kind: CredentialKind
     """`pod`: the Pod's pull secrets, else those of its service account · `file`: a docker config of the operator's ·
     `ecr`, `acr`, `gar`: Moorage's own login at the cloud · `anonymous`: none, and not after another was refused."""
     file: FileName | None = None
     """Path of the docker config, relative to this file."""
-    namespaces: tuple[Pattern, ...] = ("*",)
+    namespaces: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Namespaces whose Pods it answers for."""
-    paths: tuple[Pattern, ...] = ("**",)
+    paths: tuple[Pattern, ...] = Field(default=("**",), json_schema_extra=_AT_LEAST_ONE)
     """Repository paths that it answers for."""
 
 
@@ -237,7 +244,7 @@ class Target(Settings):
 
     image: str
     """Template of the image's name there: `{registry}`, `{path}`, `{repository}` and the variables."""
-    paths: tuple[Pattern, ...] = ("**",)
+    paths: tuple[Pattern, ...] = Field(default=("**",), json_schema_extra=_AT_LEAST_ONE)
     """Repository paths that it serves; others are not sent to it."""
     verify: Annotated[
         Verify | None, BeforeValidator(_verify, json_schema_input_type=Literal["off", "digest"] | Verify)
@@ -289,15 +296,15 @@ class Rule(Settings):
     """Names the rule in metrics, logs and warnings."""
     images: tuple[Pattern, ...] = Field(json_schema_extra=_AT_LEAST_ONE)
     """Patterns over host/path; `*` within one part, `**` over parts, a leading `!` excludes."""
-    tags: tuple[Pattern, ...] = ("*",)
+    tags: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the tag."""
-    namespaces: tuple[Pattern, ...] = ("*",)
+    namespaces: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the namespace; a leading `!` wins wherever it stands."""
     namespace_selector: Selector | None = None
     """Labels that the namespace must have. Needs a cluster."""
     pod_selector: Selector | None = None
     """Labels that the Pod must have."""
-    containers: tuple[Pattern, ...] = ("*",)
+    containers: tuple[Pattern, ...] = Field(default=("*",), json_schema_extra=_AT_LEAST_ONE)
     """Patterns over the container's name."""
     upstream: tuple[str, ...] = Field(default=("{registry}",), json_schema_extra=_AT_LEAST_ONE)
     """Where the tag is resolved; asked in order on outage, never on absence."""

@@ -23,10 +23,13 @@ FLUSH_AT: Final = 64 * 1024
 TOLD: Final = 1024 * 1024
 """Bytes of the lines of outcomes, and of the images in them, that are kept ready."""
 GRANT: Final = "grant it with the component pull-secrets, or leave pod out of credentials"
+NAME_RIGHTS: Final = "`moorage doctor` names each right that is missing, and what does not work without it"
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
 QUIET: Final = 60.0
 """Seconds between two lines about callers that bear no name that may call."""
+AN_HOUR: Final = 3600.0
+"""Seconds between two lines about one resource of the cluster that may not be read."""
 PLACES: Final = 256
 """Places whose failing logins are remembered, so that each is told of once."""
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -218,6 +221,7 @@ class Telemetry:
         self._told: Memo[int, _Told] = Memo(TOLD)
         self._open_breakers: Callable[[], dict[str, bool]] = dict
         self._no_login: dict[tuple[str, str], str] = {}
+        self._unread: dict[str, float] = {}
         self._refused = 0
         self._refused_at = -QUIET
         self._wants_reviews = self.log.wants_reviews
@@ -296,6 +300,14 @@ class Telemetry:
     def pull_secrets_unread(self, problem: str) -> None:
         """Pull secrets may not be read."""
         self.log.write("warning", "pull secrets not read", problem=problem, do=GRANT)
+
+    def cluster_unread(self, resource: str, problem: str) -> None:
+        """The account may not read a resource: told with the first time in each hour."""
+        now = self.log.clock()
+        if 0 <= now - self._unread.get(resource, -AN_HOUR) < AN_HOUR:
+            return
+        self._unread[resource] = now
+        self.log.write("warning", "cluster not read", resource=resource, problem=problem, do=NAME_RIGHTS)
 
     def shed(self) -> None:
         """A review was turned away."""

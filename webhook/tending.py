@@ -110,8 +110,9 @@ class Tending:
         reports = [
             await self._adopter.write(one) for one in await self._adopter.look(living, newest=self._options.newest)
         ]
-        for report in reports:
-            await self._tell(report)
+        untold = [why for report in reports for why in await self._tell(report)]
+        if untold:
+            self._telemetry.log.write("warning", "events not written", events=len(untold), problem=untold[0])
         written = [one for report in reports for one in report.adopted if one.verdict in WRITES and not report.trouble]
         self._telemetry.log.write("info", "looked", revisions=len(living), written=len(written))
         unwritten = [
@@ -121,7 +122,9 @@ class Tending:
         ]
         return "; ".join(filter(None, [trouble, *unwritten[:3]]))
 
-    async def _tell(self, report: Report) -> None:
+    async def _tell(self, report: Report) -> list[str]:
+        """Count what was done, and leave Events; why some could not be."""
+        untold: list[str] = []
         revision = report.living.revision
         for one in report.adopted if not report.trouble else ():
             if one.verdict in WRITES:
@@ -131,7 +134,8 @@ class Tending:
             if key not in self._told:
                 self._told[key] = True
                 self._telemetry.pins_gone.add((one.rule,))
-                await self._adopter.tell(report.living, one)
+                untold.append(await self._adopter.tell(report.living, one))
+        return [why for why in untold if why]
 
     def _reload(self) -> str:
         """Take in a configuration or keys that changed; what is wrong with them leaves the last good ones in force."""

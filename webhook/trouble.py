@@ -34,6 +34,11 @@ class Findings:
         """It can, and this is worth a look."""
         self.warnings.append(Trouble(pointer, message))
 
+    def want_patterns(self, pointer: str, patterns: tuple[str, ...]) -> None:
+        """Refuse an empty list: it would say nothing, which is to match everything, where nothing may have been meant."""
+        if not patterns and not any(told.startswith(pointer) for told in self.broken):
+            self.refuse(pointer, "at least one pattern is wanted; leave the key out to match everything")
+
 
 def pointer_to(*parts: str | int) -> str:
     """A JSON pointer."""

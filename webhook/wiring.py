@@ -18,6 +18,7 @@ from webhook.core.secret import Secret
 from webhook.engine import Clocks, Engine, Observer, Unasked
 
 if TYPE_CHECKING:
+    from webhook.books import Refused
     from webhook.core.credential import Credential
     from webhook.core.hosts import Registries
     from webhook.credentials.acr import EntraTokens
@@ -134,6 +135,7 @@ def _oracles(
     memories: "Memories",
     observe: Callable[[str, str], None] | None = None,
     cluster: "Cluster | None" = None,
+    refused: "Refused | None" = None,
 ) -> "tuple[dict[type, Oracle], RegistryClient, Resolver, Credentials]":
     from webhook.credentials.source import Credentials
     from webhook.holdings import Holdings
@@ -168,7 +170,7 @@ def _oracles(
         AskSibling: no_cluster,
     }
     if cluster is not None:
-        oracles |= cluster.oracles(loaded)
+        oracles |= cluster.oracles(loaded, refused)
     return oracles, client, resolver, credentials
 
 
@@ -182,16 +184,18 @@ class Cluster:
         self.sealer = sealer
         self._books = Books(time.monotonic)
 
-    def oracles(self, loaded: Loaded) -> dict[type, Oracle]:
-        """Who answers for namespaces, pins and siblings under this configuration."""
+    def oracles(self, loaded: Loaded, refused: "Refused | None" = None) -> dict[type, Oracle]:
+        """Who answers for namespaces, pins and siblings under this configuration; `refused` is told of what may not be
+        read."""
+        from webhook.books import unheard
         from webhook.namespaces import Namespaces
         from webhook.revisions import Pins, Siblings
 
-        books, remembered = self._books, loaded.resolving.pins
+        books, remembered, tell = self._books, loaded.resolving.pins, refused or unheard
         return {
-            AskNamespace: Namespaces(self.kube, books.namespaces),
-            AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered),
-            AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered),
+            AskNamespace: Namespaces(self.kube, books.namespaces, refused=tell),
+            AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered, refused=tell),
+            AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered, refused=tell),
         }
 
     def pull_secrets(
@@ -339,7 +343,13 @@ class Assembly:
         if self._cluster is not None:
             self._cluster.seal_with(self._sealer)
         oracles, _, self._resolver, self._credentials = _oracles(
-            loaded, outbound, self._providers, self._memories, self._telemetry.resolution, self._cluster
+            loaded,
+            outbound,
+            self._providers,
+            self._memories,
+            self._telemetry.resolution,
+            self._cluster,
+            self._telemetry.cluster_unread,
         )
         if self._outbound is not None:
             self._close_later(self._outbound, self._budget + self._grace)

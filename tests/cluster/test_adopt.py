@@ -3,15 +3,16 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
-from tests.cluster.account import Account
+from tests.cluster.account import ADOPTER, Account, made_account, rights
 from tests.cluster.adopters import Adopter
 from tests.cluster.configuration import configuration
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.process import ran
+from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import pins_of, placed, replica_sets
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import SEAL_KEY
@@ -88,6 +89,78 @@ def test_on_pin_gone_keep_it_is_told_and_not_changed(
     assert len(events(namespace, "PinGone")) == 1
     assert adopter.metric("moorage_pins_gone_total", rule="private") == 1
     assert digests(replica_sets(namespace)[0]) == {old}
+
+
+# A right that is missing, and what begins the line of the log that tells of it.
+MISSING: Final = [
+    ("leases", "create", "lease not held", 'cannot create resource "leases"'),
+    ("leases", "get", "lease not held", 'cannot get resource "leases"'),
+    ("leases", "update", "lease not held", 'cannot update resource "leases"'),
+    ("replicasets", "list", "round failed", 'cannot list resource "replicasets"'),
+    ("replicasets", "patch", "round failed", 'cannot patch resource "replicasets"'),
+    ("namespaces", "get", "cluster not read", 'cannot get resource "namespaces"'),
+]
+
+
+# A process takes 2 s to start, and some of them need a rollout first.
+@pytest.mark.parametrize(
+    ("resource", "verb", "event", "words"), MISSING, ids=[f"{verb} {resource}" for resource, verb, *_ in MISSING]
+)
+def test_each_right_that_is_missing_is_a_line_of_the_log(
+    namespace: Namespace,
+    upstream: Upstream,
+    webhooks: Start,
+    plane: Running,
+    image: str,
+    tmp_path: Path,
+    resource: str,
+    verb: str,
+    event: str,
+    words: str,
+) -> None:
+    started = webhooks(1, configuration(upstream.host))
+    if resource != "leases":
+        # There is something to do for who gets as far.
+        old = upstream.push("team/app", "stable")
+        roll_out(namespace, image)
+        upstream.push("team/app", "stable")
+        upstream.delete("team/app", old)
+    held = [
+        {**one, "verbs": [each for each in one["verbs"] if resource not in one["resources"] or each != verb]}
+        for one in rights(ADOPTER)
+    ]
+    account = made_account(plane, f"less-{verb}-{resource}", tmp_path, [one for one in held if one["verbs"]])
+    adopter = Adopter("less", started.folder, account.kubeconfig, namespace.name)
+    try:
+        adopter.start()
+        until("it is told", lambda: any(words in line.get("problem", "") for line in adopter.lines()))
+    finally:
+        adopter.end()
+    told = [line for line in adopter.lines() if words in line.get("problem", "")]
+    assert [line["event"] for line in told] == [event]
+
+
+def test_without_the_right_to_events_a_line_of_the_log_tells_it_and_the_pin_is_renewed(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, plane: Running, image: str, tmp_path: Path
+) -> None:
+    old = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host))
+    roll_out(namespace, image)
+    new = upstream.push("team/app", "stable")
+    upstream.delete("team/app", old)
+    account = made_account(
+        plane, "silent", tmp_path, [one for one in rights(ADOPTER) if "events" not in one["resources"]]
+    )
+    adopter = Adopter("silent", started.folder, account.kubeconfig, namespace.name)
+    try:
+        adopter.start()
+        until("it is told", lambda: adopter.says("events not written"))
+    finally:
+        adopter.end()
+    (line,) = [one for one in adopter.lines() if one["event"] == "events not written"]
+    assert line["events"] == 1
+    assert 'cannot create resource "events"' in line["problem"]
+    assert digests(replica_sets(namespace)[0]) == {new}
 
 
 def test_a_registry_that_is_down_has_lost_nothing(

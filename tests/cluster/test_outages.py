@@ -1,14 +1,18 @@
 """When the registry, the API server or the webhook itself is not there: what goes on untroubled, and what is told."""
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.cluster.account import Account
+from tests.cluster.account import SERVER, Account, made_account, rights
 from tests.cluster.configuration import configuration
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace, images_of
+from tests.cluster.real.plane import Running
 from tests.cluster.test_pins_deployment import pins_of, placed
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
@@ -161,6 +165,69 @@ def test_an_account_that_may_read_nothing_stops_no_pod_and_is_told_of_in_the_log
     assert namespace.images("app") == placed(digest)
     assert started.metric("moorage_pins_total", resource="pods", outcome="not-read") == 3
     assert started.metric("moorage_internal_errors_total") == 0
+
+
+OWNERS: Final = (
+    ("replicasets", "apps/v1", "ReplicaSet", "pod-template-hash"),
+    ("controllerrevisions", "apps/v1", "StatefulSet", "controller-revision-hash"),
+    ("jobs", "batch/v1", "Job", "job-name"),
+    ("pods", "v1", "ReplicationController", "app"),
+)
+"""What is read for a Pod of which controller, which knows its Pods by which label."""
+UIDS: Final = count(1)
+
+
+def test_each_right_to_read_that_is_missing_is_a_line_of_the_log_and_stops_no_pod(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, plane: Running, tmp_path: Path
+) -> None:
+    digest = upstream.push("team/app", "stable")
+    granted = [_less(rule, "namespaces", "get") for rule in rights(SERVER)]
+    started = webhooks(1, configuration(upstream.host), kubeconfig=_reading(plane, tmp_path, granted).kubeconfig)
+    assert _unread(started) == ["namespaces"]
+    for resource, *owner in OWNERS:
+        granted = [_less(rule, resource, "list" if resource == "pods" else "get") for rule in granted]
+        _grant(plane, granted)
+        # The API server's authorizer hears of a role a moment later.
+        until(f"{resource} is told of", partial(_is_told, namespace, started, image, resource, owner))
+    made = _owned(image, *OWNERS[0][1:])
+    assert images_of(namespace.create(made, dry_run=True).body) == placed(digest)
+    assert _unread(started) == ["namespaces", *(row[0] for row in OWNERS)]
+    for line in started.lines():
+        if line["event"] == "cluster not read":
+            assert "is forbidden: User" in line["problem"]
+            assert f'resource "{line["resource"]}"' in line["problem"]
+            assert "moorage doctor" in line["do"]
+
+
+def _reading(plane: Running, folder: Path, granted: list[Any]) -> Account:
+    return made_account(plane, "reading", folder, granted)
+
+
+def _grant(plane: Running, granted: list[Any]) -> None:
+    rules = [rule for rule in granted if rule["verbs"]]
+    plane.api.apply({"kind": "ClusterRole", "metadata": {"name": "tests-reading"}, "rules": rules})
+
+
+def _less(rule: Any, resource: str, verb: str) -> Any:
+    verbs = [one for one in rule["verbs"] if resource not in rule["resources"] or one != verb]
+    return {**rule, "verbs": verbs}
+
+
+def _owned(image: str, version: str, kind: str, label: str) -> Any:
+    """A Pod of a controller that nobody has asked about yet."""
+    made: dict[str, Any] = pod("owned", image, labels={label: f"app-{next(UIDS)}"})
+    owner = {"apiVersion": version, "kind": kind, "name": f"app-{next(UIDS)}", "uid": f"uid-{next(UIDS)}"}
+    made["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
+    return made
+
+
+def _is_told(namespace: Namespace, started: Webhooks, image: str, resource: str, owner: list[str]) -> bool:
+    namespace.create(_owned(image, *owner), dry_run=True)
+    return resource in _unread(started)
+
+
+def _unread(started: Webhooks) -> list[str]:
+    return [line["resource"] for line in started.lines() if line["event"] == "cluster not read"]
 
 
 def test_a_namespace_that_is_going_stops_nothing_else(

@@ -44,6 +44,10 @@ def test_who_bears_the_name_may_call(given: dict[str, Any]) -> None:
     assert Allowed(frozenset({"front-proxy", "kube-apiserver"})).admits(names_of(given))
 
 
+def test_it_does_not_matter_in_which_letters_a_dns_name_is_allowed() -> None:
+    assert Allowed(frozenset({"Kube-APIserver"})).admits(names_of(certificate("other", dns=("kube-apiserver",))))
+
+
 @pytest.mark.parametrize("given", [row[1] for row in MAY_NOT], ids=[row[0] for row in MAY_NOT])
 def test_nobody_else_may(given: dict[str, Any] | None) -> None:
     assert not Allowed(frozenset({"front-proxy", "kube-apiserver"})).admits(names_of(given))

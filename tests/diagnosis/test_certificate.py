@@ -6,8 +6,9 @@ import pytest
 import trustme
 
 from webhook.certificates import distrust, new_authority, new_leaf
-from webhook.diagnosis.certificate import DAY, Shown, judge
-from webhook.diagnosis.finding import Level
+from webhook.diagnosis.certificate import DAY, Shown, judge, judge_loaded
+from webhook.diagnosis.finding import Level, Unseen
+from webhook.diagnosis.install import Told
 
 NAME = "moorage.moorage-system.svc"
 NOW = datetime.now(UTC)
@@ -61,3 +62,26 @@ def test_one_line_says_how_it_is(shown: dict[str, Shown], level: Level, said: st
 
 def test_where_no_pod_says_anything_nothing_is_said() -> None:
     assert list(judge({}, NAME, 0.0)) == []
+
+
+LOADED = "moorage_certificate_reload_success 1.0\nmoorage_certificates_kept 1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said", "line"),
+    [
+        ("moorage_certificate_reload_success 0.0\n", "b cannot use it; what was shown before still is", "not loaded"),
+        ("moorage_certificates_kept 0.0\n", "b is to keep them right, and cannot", "certificates not kept"),
+    ],
+)
+def test_what_a_pod_could_not_take_in_or_keep_right_is_told_with_the_line_of_its_log(
+    metrics: str, said: str, line: str
+) -> None:
+    (found,) = judge_loaded({"a": Told(LOADED), "b": Told(metrics), "c": Unseen("", "hangs")})
+    assert (found.level, said in found.found) == (Level.ERROR, True), found
+    assert "logs b:" in found.advice
+    assert line in found.advice
+
+
+def test_who_has_taken_it_in_or_says_nothing_is_not_told_of() -> None:
+    assert list(judge_loaded({"a": Told(LOADED), "b": Told(""), "c": Unseen("", "hangs")})) == []

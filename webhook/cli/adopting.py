@@ -121,7 +121,8 @@ async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: 
         done = [await adopter.write(report) for report in reports]
         for report in done:
             for one in report.gone:
-                await adopter.tell(report.living, one)
+                if why := await adopter.tell(report.living, one):
+                    common.say(f"moorage: no Event about {one.name}, whose digest is gone: {why}")
         return done
 
 

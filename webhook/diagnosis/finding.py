@@ -45,7 +45,7 @@ LOOKS_AT: Final[Mapping[Check, str]] = {
     Check.NAMESPACES: "which namespaces it takes, and whether it leaves out those that must work without Moorage",
     Check.COVERAGE: "whether it lets through what the rules are about",
     Check.SERVICE: "the Service, those behind it, and whether the API server's proxy gets an answer there",
-    Check.CERTIFICATE: "the certificate that each Pod shows: the Service's name in it, its end, and whether `caBundle` trusts it",
+    Check.CERTIFICATE: "the certificate that each Pod shows: the Service's name in it, its end, and whether `caBundle` trusts it; whether a Pod could take in what it found last, and keep all of it right",
     Check.ANSWERS: "a Pod that is created in a dry run: was Moorage asked, and did its answer arrive",
     Check.RIGHTS: "your own rights, and each right that the service accounts use",
     Check.REGISTRIES: "each registry of the configuration: does it answer, and take this machine's login; whether Moorage logs in at clouds, and which registries it leaves alone",

@@ -43,6 +43,16 @@ class Told(msgspec.Struct, frozen=True):
         return metrics.value(self.metrics, "moorage_config_reload_success") != 0
 
     @property
+    def has_newest(self) -> bool:
+        """Whether the certificate that it found last is the one that it shows."""
+        return metrics.value(self.metrics, "moorage_certificate_reload_success") != 0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps Secret and registration right, or leaves that to another one."""
+        return metrics.value(self.metrics, "moorage_certificates_kept") != 0
+
+    @property
     def open_breakers(self) -> tuple[str, ...]:
         """Registries that it leaves alone."""
         found = metrics.samples(self.metrics, "moorage_breaker_open")

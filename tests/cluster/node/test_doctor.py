@@ -184,3 +184,17 @@ def test_a_configuration_that_is_not_in_force_is_told(served: Served, upstream_o
         served.config.write_text(before)
         served.install.configure(before)
     until("it is well again", lambda: served.examined().code == 0)
+
+
+def test_a_pair_that_cannot_be_taken_in_is_told_while_the_one_before_serves(served: Served) -> None:
+    file = served.config.parent / "tls.crt"
+    before = file.read_bytes()
+    file.write_bytes(before[:300])
+    try:
+        told = served.await_error("certificate")
+        (line,) = told.of("certificate", "error")
+        assert "cannot use it; what was shown before still is" in line.found
+        assert [one.found for one in told.of("answers")] == ["Moorage was asked and answered"]
+    finally:
+        file.write_bytes(before)
+    until("it is well again", lambda: served.examined().code == 0)
