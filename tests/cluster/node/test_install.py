@@ -187,6 +187,7 @@ def test_a_pin_that_is_lost_is_written_again(namespace: Namespace, upstream: Ups
 
 
 def test_doctor_finds_nothing_to_say_but_ok(plane: Running, moorage: Moorage) -> None:
+    moorage.await_adopter()
     tell_proxy(plane.api)
     told = doctor(plane.kubeconfig, "--timeout", "30s")
     assert [one for one in told.findings if one.level != "ok"] == []
