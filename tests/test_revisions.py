@@ -256,6 +256,17 @@ async def test_pods_of_another_controller_are_no_siblings() -> None:
     assert await world.siblings.fetch(SIBLING, deadline=soon()) == Absent()
 
 
+async def test_pods_of_another_rollout_of_the_same_controller_are_no_siblings() -> None:
+    """A StatefulSet and owners of kinds that nobody knows keep their uid from rollout to rollout."""
+    world = World()
+    world.pod("a", D)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
+    owner = msgspec.structs.replace(OWNER, hash="77f9")
+    next_one = msgspec.structs.replace(SIBLING, owner=owner, selector="pod-template-hash=77f9")
+    assert world.siblings.peek(next_one) is None
+    assert await world.siblings.fetch(next_one, deadline=soon()) == Absent()
+
+
 async def test_that_there_is_no_sibling_is_not_remembered() -> None:
     world = World()
     assert await world.siblings.fetch(SIBLING, deadline=soon()) == Absent()

@@ -196,22 +196,40 @@ def owner(namespace: Namespace) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "name": "clones", "uid": made["uid"], "controller": True}
 
 
-def test_pods_of_an_owner_that_nobody_knows_are_alike(
+def clone(namespace: Namespace, reference: dict[str, Any], number: int, image: str, *, revision: str = "6b7c9") -> str:
+    """What a Pod runs that a controller of an unknown kind makes."""
+    made = pod(f"app-{number}", image, labels={"app": "app", "controller-revision-hash": f"clones-{revision}"})
+    made["metadata"]["ownerReferences"] = [reference]
+    return images_of(namespace.create(made).body)[0]
+
+
+def test_pods_of_an_owner_that_nobody_knows_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
     reference = owner(namespace)
-
-    def clone(number: int) -> None:
-        made = pod(f"app-{number}", image, labels={"app": "app", "controller-revision-hash": "clones-6b7c9"})
-        made["metadata"]["ownerReferences"] = [reference]
-        namespace.create(made)
-
     digest = upstream.push("team/app", "stable")
-    clone(0)
+    clone(namespace, reference, 0, image)
     upstream.push("team/app", "stable")
+    three.replace()
     for number in range(1, 7):
-        clone(number)
+        clone(namespace, reference, number, image)
     assert namespace.images("app") == placed(digest)
+
+
+def test_the_next_rollout_of_an_owner_that_nobody_knows_gets_the_new_digest(
+    namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
+) -> None:
+    """The owner is the same object, and what its Pods of the rollout before run is remembered still."""
+    three.configure(configuration(upstream.host, resolving={"fresh": "1ms"}))
+    reference = owner(namespace)
+    before = upstream.push("team/app", "stable")
+    assert [clone(namespace, reference, number, image) for number in range(6)] == placed(before) * 6
+    after = upstream.push("team/app", "stable")
+    later = [clone(namespace, reference, number, image, revision="77f9d") for number in range(6, 9)]
+    upstream.push("team/app", "stable")
+    later += [clone(namespace, reference, number, image, revision="77f9d") for number in range(9, 12)]
+    assert later == placed(after) * 6
+    assert clone(namespace, reference, 12, image) == placed(before)[0]
 
 
 def test_a_bare_pod_is_resolved_by_itself(
