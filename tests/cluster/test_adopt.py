@@ -139,6 +139,27 @@ def test_an_install_on_a_living_cluster_splits_no_rollout(
     assert started.metric("moorage_pins_total", resource="pods", outcome="pin") == 6 + 2 + 1
 
 
+def test_who_does_not_have_the_seal_keys_takes_no_pin_away(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopter_account: Account, image: str
+) -> None:
+    """As people do on a laptop. Only under the webhook's own seal a rollout grows while the registry is down."""
+    digest = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host, resolving={"pins": "1ms"}))
+    roll_out(namespace, image)
+    before = pins_of(replica_sets(namespace)[0])
+    upstream.push("team/app", "stable")
+    config, kubeconfig = started.folder / "moorage.yaml", adopter_account.kubeconfig
+    words = ("adopt", "--yes", "-n", namespace.name, "--config", config, "--kubeconfig", kubeconfig, "-o", "json")
+    shown = ran(*words)
+    assert [one["images"][0]["verdict"] for one in json.loads(shown)["items"]] == ["kept"]
+    assert pins_of(replica_sets(namespace)[0]) == before
+    upstream.stop()
+    namespace.scale("Deployment", "app", 9)
+    namespace.await_pods("app", 9)
+    assert namespace.images("app") == placed(digest)
+    assert started.metric("moorage_pins_total", resource="pods", outcome="sibling") == 0
+
+
 def test_after_a_change_of_keys_pins_are_sealed_anew(
     namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
 ) -> None:

@@ -237,6 +237,38 @@ def test_seals_of_an_old_key_are_renewed_before_it_goes() -> None:
     assert held(found, annotations, Sealer((NEW,))) == {TAG: D}
 
 
+KEYLESS: list[tuple[str, Callable[[Ask], Fact], tuple[Verdict, str, str]]] = [
+    ("the upstream knows it", upstream(E, D), (Verdict.KEPT, D, "pin")),
+    ("the upstream is down", lambda _: DOWN, (Verdict.KEPT, D, "pin")),
+    ("the upstream does not have it", upstream(E), (Verdict.UNKNOWN, "", "")),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [row[1:] for row in KEYLESS], ids=[row[0] for row in KEYLESS])
+def test_without_the_keys_of_the_webhook_no_pin_is_written_over(
+    answer: Callable[[Ask], Fact], expected: tuple[Verdict, str, str]
+) -> None:
+    """Under another key what the webhook sealed looks like what anybody wrote."""
+    found = living(pins=pin())
+    one = adopted(found, answer, sealer=FOREIGN, knows_seals=False)
+    assert outcome(one) == expected
+    assert renewed(found, [one], FOREIGN, LATER, knows_seals=False) is None
+
+
+def test_without_the_keys_of_the_webhook_a_missing_pin_is_written_beside_those_that_stand() -> None:
+    other = "registry.example.com/team/side:1"
+    found = living(pins=pin(), images=(TAG, other))
+    every = [
+        Adopted(TAG, "private", Verdict.UNKNOWN, before=D),
+        Adopted(other, "private", Verdict.ADOPTED, E, "", "annotation"),
+    ]
+    annotations = renewed(found, every, FOREIGN, LATER, knows_seals=False)
+    assert annotations is not None
+    assert None not in annotations.values()
+    assert held(found, annotations) == {TAG: D}
+    assert held(found, annotations, FOREIGN) == {other: E}
+
+
 def test_an_image_that_could_not_be_judged_keeps_its_pin_when_another_gets_a_new_one() -> None:
     other = "registry.example.com/team/side:1"
     found = living(pod(said=E), pins=pin(), images=(TAG, other))

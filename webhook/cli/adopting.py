@@ -113,7 +113,13 @@ async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: 
         ) as laptop,
     ):
         adopter = Adopter(
-            kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
+            kube,
+            laptop.engine,
+            loaded.rules,
+            sealer,
+            now=wiring.CLOCKS.monotonic,
+            wall=wiring.CLOCKS.wall,
+            knows_seals=wanted.seal_key_file is not None,
         )
         reports = await adopter.look(await survey(kube, wanted.namespace), newest=wanted.newest)
         if not wanted.yes:
@@ -176,5 +182,5 @@ def _summarise(reports: Sequence[Report], wanted: Wanted) -> None:
     if wanted.seal_key_file is None and wanted.yes and count:
         common.say(
             "warning: without --seal-key-file nobody else knows the seal: the webhook asks the registry before it "
-            "believes these pins"
+            "believes what was written, and pins that were there are left as they are"
         )
