@@ -194,6 +194,15 @@ USAGE = [
     (["check", "-A", "--kubeconfig", "nosuch"], "moorage: nosuch leads to no cluster"),
     (["check", "-A", "--context", "nosuch"], "moorage: {kubeconfig} leads to no cluster: Invalid kube-config file"),
     (["check", "-A", "--seal-key-file", "nosuch"], "moorage: --seal-key-file nosuch: No such file or directory"),
+    (
+        ["check", "-A", "--seal-key-file", "short.key"],
+        "moorage: --seal-key-file short.key: a seal key needs at least 32",
+    ),
+    (["check", "-A", "--seal-key-file", "bytes.key"], "moorage: --seal-key-file bytes.key: it holds no text"),
+    (
+        ["adopt", "--seal-key-file", "short.key"],
+        "moorage: --seal-key-file short.key: a seal key needs at least 32 bytes",
+    ),
     (["check", "-A", "--config", "moorage.yaml", "--from-cluster"], "moorage: --config and --from-cluster are two"),
     (["check", "-A", "--from-cluster"], "moorage: Moorage is not installed there: no configmap moorage"),
     (["check"], "moorage: name files, folders or live objects (KIND/NAME)"),
@@ -207,6 +216,8 @@ USAGE = [
 @pytest.mark.parametrize(("words", "said"), USAGE, ids=[" ".join(row[0]) for row in USAGE])
 def test_what_makes_no_sense_is_refused_with_a_reason(world: World, words: list[str], said: str) -> None:
     world.deployment()
+    world.shell.write("short.key", "short")
+    (world.shell.folder / "bytes.key").write_bytes(b"\xff" * 32)
     assert world.type(*words) == 2
     assert world.shell.err.startswith(said.format(kubeconfig=world.shell.folder / "kubeconfig"))
     assert world.shell.out == ""
