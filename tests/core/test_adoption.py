@@ -164,6 +164,15 @@ def test_where_a_missing_pin_comes_from(
     assert outcome(adopted(living(*pods), answer)) == expected
 
 
+def test_why_nothing_is_known_is_told() -> None:
+    moved = adopted(living(pod(running=f"registry.example.com/team/app@{E}")), upstream(D, E))
+    assert moved.notes == ((Reason.NO_POD_SHOWS, 1, D),)
+    down = adopted(living(pod(running=f"registry.example.com/team/app@{E}")), lambda _: DOWN)
+    assert [note[0] for note in down.notes] == [Reason.UNAVAILABLE]
+    child = adopted(living(pod(image=f"registry.example.com/team/app@{E}")), upstream(D, children=(E,)))
+    assert child.notes == ((Reason.CHILD_OF_INDEX, E),)
+
+
 def test_pods_that_disagree_are_told_and_none_is_chosen() -> None:
     found = living(pod("a", said=D), pod("b", said=E), pod("c", said=E))
     one = adopted(found, upstream(D, E))

@@ -113,12 +113,18 @@ def adopt(step: Adoption) -> Asking:
                 found.setdefault(candidate, []).append((pod, source))
                 break
     if not found:
-        return _done(step, Verdict.UNKNOWN, notes=notes)
+        return _done(step, Verdict.UNKNOWN, notes=notes or [_why_not(step, now)])
     chosen = _chosen(found, newest=step.newest)
     if chosen is None:
         notes += [(Reason.PODS_DISAGREE, digest, len(pods)) for digest, pods in found.items()]
         return _done(step, Verdict.DISAGREE, notes=notes)
     return _done(step, Verdict.ADOPTED, chosen, found[chosen][0][1], notes)
+
+
+def _why_not(step: Adoption, now: Fact) -> Note:
+    if isinstance(now, Known) and now.trouble is None:
+        return (Reason.NO_POD_SHOWS, len(step.living.pods), now.digest)
+    return trouble_of(step.image, now)[1]
 
 
 def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | None]:
