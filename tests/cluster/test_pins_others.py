@@ -18,6 +18,7 @@ from webhook.core.reason import Reason
 pytestmark = pytest.mark.usefixtures("kwok")
 
 Start = Callable[..., Webhooks]
+HASH = "controller-revision-hash"
 
 
 @pytest.fixture
@@ -196,9 +197,9 @@ def owner(namespace: Namespace) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "name": "clones", "uid": made["uid"], "controller": True}
 
 
-def clone(namespace: Namespace, reference: dict[str, Any], number: int, image: str, *, revision: str = "6b7c9") -> str:
+def clone(namespace: Namespace, reference: dict[str, Any], number: int, image: str, **labels: str) -> str:
     """What a Pod runs that a controller of an unknown kind makes."""
-    made = pod(f"app-{number}", image, labels={"app": "app", "controller-revision-hash": f"clones-{revision}"})
+    made = pod(f"app-{number}", image, labels={"app": "app", **(labels or {HASH: "clones-6b7c9"})})
     made["metadata"]["ownerReferences"] = [reference]
     return images_of(namespace.create(made).body)[0]
 
@@ -216,6 +217,20 @@ def test_pods_of_an_owner_that_nobody_knows_are_alike_also_over_a_restart_of_all
     assert namespace.images("app") == placed(digest)
 
 
+def test_pods_that_an_operator_tells_apart_by_labels_are_alike(
+    namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
+) -> None:
+    """As those of StrimziPodSets and CloudNativePG, which name no revision and carry their own name as a label."""
+    reference = owner(namespace)
+    digest = upstream.push("team/app", "stable")
+    clone(namespace, reference, 0, image, **{"example.com/pod-name": "app-0"})
+    upstream.push("team/app", "stable")
+    later = [
+        clone(namespace, reference, number, image, **{"example.com/pod-name": f"app-{number}"}) for number in (1, 2, 3)
+    ]
+    assert later == placed(digest) * 3
+
+
 def test_the_next_rollout_of_an_owner_that_nobody_knows_gets_the_new_digest(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
@@ -225,9 +240,9 @@ def test_the_next_rollout_of_an_owner_that_nobody_knows_gets_the_new_digest(
     before = upstream.push("team/app", "stable")
     assert [clone(namespace, reference, number, image) for number in range(6)] == placed(before) * 6
     after = upstream.push("team/app", "stable")
-    later = [clone(namespace, reference, number, image, revision="77f9d") for number in range(6, 9)]
+    later = [clone(namespace, reference, number, image, **{HASH: "clones-77f9d"}) for number in range(6, 9)]
     upstream.push("team/app", "stable")
-    later += [clone(namespace, reference, number, image, revision="77f9d") for number in range(9, 12)]
+    later += [clone(namespace, reference, number, image, **{HASH: "clones-77f9d"}) for number in range(9, 12)]
     assert later == placed(after) * 6
     assert clone(namespace, reference, 12, image) == placed(before)[0]
 
