@@ -213,6 +213,14 @@ def test_a_job_is_pinned_when_it_is_resumed_and_keeps_its_digest_when_it_is_resu
     assert again.judged("jobs") == HELD
 
 
+def test_other_updates_of_a_running_job_are_nobodys_business() -> None:
+    old = stored(job())
+    new = copy.deepcopy(old)
+    new["spec"]["parallelism"] = 30
+    admitted = admit("jobs", new, old)
+    assert (admitted.operations, admitted.decisions) == ([], [])
+
+
 def keel(digest: str, *answers: Any) -> tuple[Any, list[Any]]:
     made = replica_set()
     made["metadata"]["annotations"]["keel.sh/digest"] = digest
