@@ -47,13 +47,20 @@ def pin(digest: str = D, by: Sealer = SEALER) -> dict[str, str]:
 
 
 def pod(
-    name: str = "a", *, image: str = TAG, running: str = "", said: str = "", by: Sealer = SEALER, **more: Any
+    name: str = "a",
+    *,
+    image: str = TAG,
+    running: str = "",
+    said: str = "",
+    source: str = "pin",
+    by: Sealer = SEALER,
+    **more: Any,
 ) -> Seen:
     annotations = {}
     if said:
         subject = Subject("Pod", "shop", name, "web", Audience("shop"), (), owner=Owner("ReplicaSet", "web", "uid-1"))
         annotations["moorage.dev/images"] = images_written(
-            {"containers/c0": Entry(TAG, said, source="pin")}, subject, by, NOON
+            {"containers/c0": Entry(TAG, said, source=source)}, subject, by, NOON
         )
     seen = Seen(name, NOON, True, annotations, {"containers/c0": image}, {"containers/c0": running})
     return msgspec.structs.replace(seen, **more)
@@ -104,6 +111,12 @@ SOURCES: list[tuple[str, tuple[Seen, ...], Callable[[Ask], Fact], tuple[Verdict,
         (Verdict.ADOPTED, E, "annotation"),
     ),
     ("and not otherwise", (pod(said=E, by=FOREIGN),), upstream(D), (Verdict.UNKNOWN, "", "")),
+    (
+        "nor what stands under our seal and no upstream has named",
+        (pod(said=E, source="locked"),),
+        upstream(D),
+        (Verdict.UNKNOWN, "", ""),
+    ),
     (
         "a digest in the image, at the upstream",
         (pod(image=f"registry.example.com/team/app@{E}"),),
