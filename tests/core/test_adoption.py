@@ -186,6 +186,13 @@ def test_why_nothing_is_known_is_told() -> None:
     assert child.notes == ((Reason.CHILD_OF_INDEX, E),)
 
 
+def test_what_runs_is_not_compared_with_an_old_answer() -> None:
+    old = known(D, source="stale", trouble=Reason.UNAVAILABLE)
+    one = adopted(living(pod(running=f"registry.example.com/team/app@{D}")), lambda _: old)
+    assert outcome(one) == (Verdict.UNKNOWN, "", "")
+    assert [note[0] for note in one.notes] == [Reason.UNAVAILABLE]
+
+
 def test_pods_that_disagree_are_told_and_none_is_chosen() -> None:
     found = living(pod("a", said=D), pod("b", said=E), pod("c", said=E))
     one = adopted(found, upstream(D, E))

@@ -122,9 +122,11 @@ def adopt(step: Adoption) -> Asking:
 
 
 def _why_not(step: Adoption, now: Fact) -> Note:
-    if isinstance(now, Known) and now.trouble is None:
-        return (Reason.NO_POD_SHOWS, len(step.living.pods), now.digest)
-    return trouble_of(step.image, now)[1]
+    if not isinstance(now, Known):
+        return trouble_of(step.image, now)[1]
+    if now.trouble is not None:
+        return (now.trouble, step.image.repository, "its last answer is too old to tell what runs")
+    return (Reason.NO_POD_SHOWS, len(step.living.pods), now.digest)
 
 
 def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | None]:
