@@ -223,6 +223,13 @@ STANDING: list[tuple[str, Sealer, Callable[[Ask], Fact], Rule, tuple[Verdict, st
         (Verdict.GONE, D, "pin"),
     ),
     ("digest and tag are gone", SEALER, upstream(GONE), PRIVATE, (Verdict.GONE, D, "pin")),
+    (
+        "a digest that is gone while of its tag only an old answer is there",
+        SEALER,
+        upstream(known(D, source="stale", trouble=Reason.UNAVAILABLE)),
+        PRIVATE,
+        (Verdict.GONE, D, "pin"),
+    ),
     ("a pin that nobody sealed and the upstream knows", FOREIGN, upstream(E, D), PRIVATE, (Verdict.ADOPTED, D, "pin")),
     ("a pin that nobody sealed and nobody knows", FOREIGN, upstream(E), PRIVATE, (Verdict.UNKNOWN, "", "")),
 ]

@@ -146,9 +146,10 @@ def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | N
     if step.rule.on_pin_gone == "keep":
         return _done(step, Verdict.GONE, digest, "pin", (note,))
     now = yield from _ask(step, step.image)
-    if isinstance(now, Known):
+    # An old answer may be the very digest that is gone.
+    if isinstance(now, Known) and now.trouble is None:
         return _done(step, Verdict.REPINNED, now.digest, "upstream", (note,))
-    return _done(step, Verdict.GONE, digest, "pin", (note, trouble_of(step.image, now)[1]))
+    return _done(step, Verdict.GONE, digest, "pin", (note, _why_not(step, now)))
 
 
 def _ask(step: Adoption, image: Reference) -> Generator[Ask, Fact, Fact]:
