@@ -177,7 +177,7 @@ def test_pods_of_a_bare_replica_set_are_alike_also_over_a_restart_of_all_process
     assert sources(three) == {"sibling"}
 
 
-def test_pods_of_a_replication_controller_are_alike(
+def test_pods_of_a_replication_controller_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
     digest = upstream.push("team/app", "stable")
@@ -186,6 +186,7 @@ def test_pods_of_a_replication_controller_are_alike(
     namespace.create(made)
     namespace.await_pods("app", 3)
     upstream.push("team/app", "stable")
+    three.replace()
     namespace.scale("ReplicationController", "app", 9)
     namespace.await_pods("app", 9)
     assert namespace.images("app") == placed(digest)

@@ -53,6 +53,7 @@ def pod(
     running: str = "",
     said: str = "",
     source: str = "pin",
+    of: str = TAG,
     by: Sealer = SEALER,
     **more: Any,
 ) -> Seen:
@@ -60,7 +61,7 @@ def pod(
     if said:
         subject = Subject("Pod", "shop", name, "web", Audience("shop"), (), owner=Owner("ReplicaSet", "web", "uid-1"))
         annotations["moorage.dev/images"] = images_written(
-            {"containers/c0": Entry(TAG, said, source=source)}, subject, by, NOON
+            {"containers/c0": Entry(of, said, source=source)}, subject, by, NOON
         )
     seen = Seen(name, NOON, True, annotations, {"containers/c0": image}, {"containers/c0": running})
     return msgspec.structs.replace(seen, **more)
@@ -115,6 +116,12 @@ SOURCES: list[tuple[str, tuple[Seen, ...], Callable[[Ask], Fact], tuple[Verdict,
         "nor what stands under our seal and no upstream has named",
         (pod(said=E, source="locked"),),
         upstream(D),
+        (Verdict.UNKNOWN, "", ""),
+    ),
+    (
+        "nor what was said of another image of the container",
+        (pod(said=E, of="registry.example.com/team/app:other"),),
+        upstream(D, E),
         (Verdict.UNKNOWN, "", ""),
     ),
     (
