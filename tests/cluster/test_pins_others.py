@@ -177,6 +177,7 @@ def test_pods_of_a_bare_replica_set_are_alike_also_over_a_restart_of_all_process
     assert sources(three) == {"sibling"}
 
 
+# Three processes are started anew.
 def test_pods_of_a_replication_controller_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
@@ -205,6 +206,7 @@ def clone(namespace: Namespace, reference: dict[str, Any], number: int, image: s
     return images_of(namespace.create(made).body)[0]
 
 
+# Three processes are started anew.
 def test_pods_of_an_owner_that_nobody_knows_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
