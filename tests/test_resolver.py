@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -557,6 +558,17 @@ async def test_an_answer_to_a_later_request_counts_as_fresh(world: World) -> Non
     assert world.peek(since) == known()
     assert await world.fetch(since) == known()
     assert len(world.registries.asked) == 1
+
+
+async def test_one_that_wants_to_hear_it_again_gets_another_request(world: World) -> None:
+    """Where Keel has seen another digest than the one that was just told."""
+    await world.fetch()
+    world.clock.forward(0.1)
+    world.registries.answers[HOST] = known(E)
+    again = msgspec.structs.replace(digest_ask(), anew=True)
+    assert world.peek(again) is None
+    assert await world.fetch(again) == known(E)
+    assert len(world.registries.asked) == 2
 
 
 async def test_a_revision_joins_only_a_request_that_was_sent_after_it_came(world: World) -> None:

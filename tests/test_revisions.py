@@ -124,6 +124,21 @@ async def test_where_a_revision_may_be_pinned_anew_it_is_read_for_every_pod() ->
     assert world.pins.peek(pin_ask()) == pinned(E)
 
 
+async def test_a_pin_that_is_read_anew_is_read_after_its_pod_came() -> None:
+    """A reading that is under way may be of before the rollout came back."""
+    world = World()
+    world.replica_set(D)
+    world.api.hold = asyncio.Event()
+    early = asyncio.create_task(world.pins.fetch(pin_ask(anew=True), deadline=soon()))
+    await settled()
+    world.clock.forward(1)
+    late = asyncio.create_task(world.pins.fetch(pin_ask(anew=True), deadline=soon()))
+    await settled()
+    world.api.hold.set()
+    assert [await early, await late] == [pinned(D)] * 2
+    assert world.api.asked == [PATH] * 2
+
+
 async def test_a_name_that_came_back_with_another_uid_has_no_pin() -> None:
     world = World()
     world.replica_set(uid="uid-2")
@@ -217,7 +232,8 @@ async def test_a_hanging_api_server_leaves_time_for_the_registry() -> None:
     deadline = soon(2)
     fact = await world.pins.fetch(pin_ask(), deadline=deadline)
     assert isinstance(fact, Failed)
-    assert asyncio.get_running_loop().time() < deadline
+    # Three fifths of it, less what a busy machine takes.
+    assert deadline - asyncio.get_running_loop().time() > 0.4
 
 
 async def test_an_api_server_that_fails_again_and_again_is_let_be_for_a_while() -> None:
@@ -273,6 +289,17 @@ async def test_pods_of_another_controller_are_no_siblings() -> None:
     world = World()
     world.pod("a", E, uid="uid-2")
     assert await world.siblings.fetch(SIBLING, deadline=soon()) == Absent()
+
+
+async def test_pods_of_another_rollout_of_the_same_controller_are_no_siblings() -> None:
+    """A StatefulSet and owners of kinds that nobody knows keep their uid from rollout to rollout."""
+    world = World()
+    world.pod("a", D)
+    assert await world.siblings.fetch(SIBLING, deadline=soon()) == pinned(D, source="sibling")
+    owner = msgspec.structs.replace(OWNER, hash="77f9")
+    next_one = msgspec.structs.replace(SIBLING, owner=owner, selector="pod-template-hash=77f9")
+    assert world.siblings.peek(next_one) is None
+    assert await world.siblings.fetch(next_one, deadline=soon()) == Absent()
 
 
 async def test_that_there_is_no_sibling_is_not_remembered() -> None:

@@ -6,6 +6,7 @@ import logging
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -15,7 +16,7 @@ from tests.support.canary import has_any, marked
 from webhook.core.admission import Review
 from webhook.core.ask import Failed
 from webhook.core.decision import Decision
-from webhook.core.reason import Reason
+from webhook.core.reason import Note, Reason
 from webhook.core.rules import Rule
 from webhook.telemetry import Libraries, Log, Telemetry
 
@@ -165,6 +166,29 @@ def test_a_line_about_a_failure_says_why() -> None:
     (one,) = line["decisions"]
     assert (one["action"], one["reason"]) == ("failed", "Unavailable")
     assert any("registry.example.com/team/app" in step and "it answers 503" in step for step in one["trace"])
+
+
+@pytest.mark.parametrize(
+    ("note", "told"),
+    [
+        (
+            (Reason.PIN_IGNORED, "5d4f.1800000000000", "it was not made for this object: a copy"),
+            "pin 5d4f.1800000000000 ignored: it was not made for this object: a copy",
+        ),
+        (
+            (Reason.CLUSTER_NOT_ASKED, "ReplicaSet web-5d4f", "this account may not read it"),
+            "ReplicaSet web-5d4f could not be read: this account may not read it",
+        ),
+    ],
+)
+def test_a_line_says_what_became_of_a_pin_though_the_image_was_decided_on(note: Note, told: str) -> None:
+    watched = Watched()
+    decisions = [msgspec.structs.replace(one, trace=(note, *one.trace)) for one in decided(IMAGE)]
+    watched.telemetry.review(REVIEW, decisions, "changed", 0.001)
+    (line,) = watched.lines()
+    (one,) = line["decisions"]
+    assert one["action"] == "rewritten"
+    assert told in one["trace"]
 
 
 def test_what_an_author_writes_cannot_break_a_line() -> None:

@@ -29,7 +29,7 @@ async def test_a_file_of_seal_keys_that_is_not_there_yet_is_waited_for(tmp_path:
             assert await tending.round() == f"{keys} is not there yet: nothing is written before"
         keys.parent.mkdir()
         keys.write_text("short")
-        assert await tending.round() == "a seal key needs at least 32 bytes"
+        assert await tending.round() == f"{keys}: a seal key needs at least 32 bytes"
         keys.write_text("k" * 32)
         # Now it looks, at an API server that is not there.
         assert "cannot be asked" in await tending.round() or "refuses" in await tending.round()

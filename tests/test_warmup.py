@@ -50,10 +50,20 @@ class World:
             jitter=lambda: 0.5,
         )
 
-    def pod(self, name: str, digest: str, at: int, *, by: Sealer = SEALER, born: int = NOON, **change: Any) -> None:
+    def pod(
+        self,
+        name: str,
+        digest: str,
+        at: int,
+        *,
+        by: Sealer = SEALER,
+        born: int = NOON,
+        source: str = "pin",
+        **change: Any,
+    ) -> None:
         owner = Owner("ReplicaSet", "web", "uid-1")
         subject = Subject("Pod", "default", name, "web", Audience("default"), (), owner=owner)
-        entry = Entry(TAG, digest, rule="private", source="pin", at=at)
+        entry = Entry(TAG, digest, rule="private", source=source, at=at)
         metadata = {
             "name": name,
             "namespace": "default",
@@ -77,6 +87,14 @@ async def test_the_last_digest_of_a_tag_is_known_again_while_the_registry_is_dow
     fact = await world.says()
     assert (fact.digest, fact.source, fact.trouble) == (D, "stale", Reason.UNAVAILABLE)
     assert fact.age == pytest.approx(3600)
+
+
+async def test_a_digest_that_no_upstream_has_named_is_not_learnt() -> None:
+    """It came from a lock, which may be another one by now."""
+    world = World()
+    world.pod("a", D, NOON - HOUR, source="locked")
+    assert await world.warm() == Learnt(1, 0)
+    assert await world.says() == DOWN
 
 
 async def test_pull_secrets_are_read_before_what_was_told_to_them_is_learnt() -> None:

@@ -93,14 +93,17 @@ class Adopter:
         *,
         now: Callable[[], float],
         wall: Callable[[], int],
+        knows_seals: bool = True,
     ) -> None:
-        """`now` is monotonic, `wall` in unix milliseconds."""
+        """`now` is monotonic, `wall` in unix milliseconds. Without `knows_seals` the key is another one than the webhook's:
+        what it wrote is left as it is."""
         self._api = api
         self._engine = engine
         self._rules = rules
         self._sealer = sealer
         self._now = now
         self._wall = wall
+        self._knows_seals = knows_seals
 
     async def look(self, living: Sequence[Living], *, newest: bool = False) -> list[Report]:
         """What there is to do; nothing is written."""
@@ -112,7 +115,9 @@ class Adopter:
                 deadline = asyncio.get_running_loop().time() + WITHIN
                 subject = await self._engine.placed(each.subject, deadline=deadline)
                 placed = msgspec.structs.replace(each, subject=subject)
-                steps = plan_adoption(placed, self._rules, self._sealer, since, newest=newest)
+                steps = plan_adoption(
+                    placed, self._rules, self._sealer, since, newest=newest, knows_seals=self._knows_seals
+                )
                 done = [await self._engine.conclude(adopt(step), deadline=deadline) for step in steps]
             return Report(each, tuple(done))
 
@@ -120,7 +125,7 @@ class Adopter:
 
     async def write(self, report: Report) -> Report:
         """Write what is to be written on a revision."""
-        annotations = renewed(report.living, report.adopted, self._sealer, self._wall())
+        annotations = renewed(report.living, report.adopted, self._sealer, self._wall(), knows_seals=self._knows_seals)
         if annotations is None:
             return report
         revision = report.living.revision

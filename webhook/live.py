@@ -30,9 +30,14 @@ WITHIN: Final = 10.0
 """Seconds for one object."""
 LISTS_WITHIN: Final = 60.0
 """Seconds for a list of them all."""
+BAD_REQUEST: Final = 400
 ODD: Final = "the API server answers something else than was asked for"
 
 _KEPT_AT: Final[Mapping[Kind, Resource]] = {REPLICA_SET: REPLICA_SETS, CONTROLLER_REVISION: CONTROLLER_REVISIONS}
+
+
+class BadSelector(ValueError):
+    """A label selector that the API server does not understand; says why, in its words."""
 
 
 class Api(Protocol):
@@ -83,7 +88,11 @@ class Look:
         self._count = 0
 
     async def every(self, namespace: str, selector: str = "") -> list[Live | Unread]:
-        """All that make Pods and have no controller that is known to make them, of one namespace or of all."""
+        """All that make Pods and have no controller that is known to make them, of one namespace or of all.
+
+        Raises:
+            BadSelector: the selector is none.
+        """
         resources, troubles = await self._known()
         lists = await asyncio.gather(*(self._list(one, namespace, selector) for one in resources))
         found, broken = _sorted_out(zip(resources, lists, strict=True))
@@ -92,7 +101,11 @@ class Look:
         return [*await self._completed(top, lambda _: (namespace, "")), *troubles, *broken]
 
     async def named(self, wanted: Iterable[Named], namespace: str, selector: str = "") -> list[Live | Unread]:
-        """Objects of some kinds: by name, or all in the namespace (in all, where that is empty)."""
+        """Objects of some kinds: by name, or all in the namespace (in all, where that is empty).
+
+        Raises:
+            BadSelector: the selector is none.
+        """
         return [one for each in wanted for one in await self._named(each, namespace, selector)]
 
     async def twin(self, manifest: Mapping[str, Any], subject: Subject) -> Live | Unread | None:
@@ -157,7 +170,10 @@ class Look:
                 self._count += len(page)
                 self._seen(self._count)
         except ListBroke as broke:
-            return Unread(resource.name, namespace, said(broke.answer))
+            if selector and broke.answer.status == BAD_REQUEST:
+                raise BadSelector(said(broke.answer)) from None
+            # There is no list of a kind that the API server does not have, or of what is no namespace's name.
+            return Unread(resource.name, namespace, said(broke.answer), is_missing=broke.answer.status == 404)
         return found
 
     async def _one(self, resource: Resource, namespace: str, name: str) -> Manifest | Unread:
@@ -187,7 +203,11 @@ class Look:
 
     async def _revisions(self, kind: Kind, namespace: str, selector: str) -> dict[str, list[Kept]] | Unread:
         """By the uid of their workload."""
-        found = await self._list(_KEPT_AT[kind], namespace, selector)
+        try:
+            found = await self._list(_KEPT_AT[kind], namespace, selector)
+        except BadSelector as bad:
+            # It stands in an object of a kind that nobody knows.
+            return Unread(kind.name, namespace, str(bad))
         if isinstance(found, Unread):
             return found
         return by_controller(kind, found)

@@ -137,7 +137,7 @@ class Siblings(Oracle):
         """What siblings were seen to run a moment ago. That none runs an image is believed by nobody: the first one may
         just have come."""
         asked = _sibling(ask)
-        read = self._book.peek(asked.owner.uid)
+        read = self._book.peek(_key(asked))
         return read.facts.get(asked.name) if read is not None else None
 
     async def fetch(self, ask: Ask, *, deadline: float) -> Fact:
@@ -145,7 +145,7 @@ class Siblings(Oracle):
         asked = _sibling(ask)
         what = f"{asked.owner.kind} {asked.owner.name}"
         found = await self._book.look_up(
-            asked.owner.uid, lambda within: self._read(asked, within), what, deadline=deadline, anew=False
+            _key(asked), lambda within: self._read(asked, within), what, deadline=deadline, anew=False
         )
         return found if isinstance(found, Failed) else found.fact(asked.name)
 
@@ -185,6 +185,11 @@ def _sibling(ask: Ask) -> AskSibling:
     if not isinstance(ask, AskSibling):
         raise TypeError(f"{type(ask).__name__} is no question about siblings")
     return ask
+
+
+def _key(ask: AskSibling) -> tuple[str, str]:
+    """Who the siblings are: a controller that has no revisions of its own kind keeps its uid from rollout to rollout."""
+    return ask.owner.uid, ask.selector
 
 
 def _known(pinned: Pinned, source: str, by: str, notes: Trace = ()) -> Known:

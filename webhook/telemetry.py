@@ -383,6 +383,8 @@ _NOTED: Final = {
     Reason.CLUSTER_NOT_ASKED: "not-read",
     Reason.HINT_NOT_CONFIRMED: "not-confirmed",
 }
+_EXPLAINED: Final = frozenset({*_NOTED, Reason.PIN_IGNORED})
+"""Notes of what did not go as usual, though the image was decided on."""
 
 
 def _pin_outcomes(one: Decision) -> Iterator[str]:
@@ -403,6 +405,6 @@ def _shown(one: Decision) -> dict[str, Any]:
         "reason": one.reason,
         "rule": one.rule,
     }
-    if one.action in {Action.FAILED, Action.REFUSED}:
+    if one.action in {Action.FAILED, Action.REFUSED} or any(note[0] in _EXPLAINED for note in one.trace):
         told["trace"] = [sentence(note) for note in one.trace]
     return told

@@ -165,7 +165,15 @@ class Tending:
 
     def _adopter_of(self, loaded: Loaded, sealer: Sealer) -> Adopter:
         engine = self._assembly.engine(loaded, sealer)
-        return Adopter(self._kube, engine, loaded.rules, sealer, now=CLOCKS.monotonic, wall=CLOCKS.wall)
+        return Adopter(
+            self._kube,
+            engine,
+            loaded.rules,
+            sealer,
+            now=CLOCKS.monotonic,
+            wall=CLOCKS.wall,
+            knows_seals=self._options.seal_key_file is not None,
+        )
 
     def _load(self, before: Loaded | None) -> Loaded:
         options = self._options

@@ -57,7 +57,13 @@ def sealer_from(file: Path | None) -> Sealer:
         keys = [line.strip() for line in file.read_text().splitlines() if line.strip()]
     except OSError as failed:
         raise ValueError(f"{file}: {failed.strerror}") from None
-    return Sealer(tuple(Secret(key) for key in keys))
+    except UnicodeDecodeError:
+        # What Python says of it quotes a byte of a key.
+        raise ValueError(f"{file}: it holds no text") from None
+    try:
+        return Sealer(tuple(Secret(key) for key in keys))
+    except ValueError as bad:
+        raise ValueError(f"{file}: {bad}") from None
 
 
 def new_id() -> str:

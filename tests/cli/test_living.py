@@ -21,6 +21,7 @@ from tests.core.world import NOON, SEALER, pod, subject
 from tests.support.api import FakeApi
 from tests.support.apiserver import api_server
 from tests.support.aside import aside
+from tests.support.faults import with_status
 from tests.support.living import owner, put, put_deployment
 from tests.support.registry import FakeRegistry, fake_registry, image_document
 from webhook.core.annotation import Entry
@@ -194,6 +195,15 @@ USAGE = [
     (["check", "-A", "--kubeconfig", "nosuch"], "moorage: nosuch leads to no cluster"),
     (["check", "-A", "--context", "nosuch"], "moorage: {kubeconfig} leads to no cluster: Invalid kube-config file"),
     (["check", "-A", "--seal-key-file", "nosuch"], "moorage: --seal-key-file nosuch: No such file or directory"),
+    (
+        ["check", "-A", "--seal-key-file", "short.key"],
+        "moorage: --seal-key-file short.key: a seal key needs at least 32",
+    ),
+    (["check", "-A", "--seal-key-file", "bytes.key"], "moorage: --seal-key-file bytes.key: it holds no text"),
+    (
+        ["adopt", "--seal-key-file", "short.key"],
+        "moorage: --seal-key-file short.key: a seal key needs at least 32 bytes",
+    ),
     (["check", "-A", "--config", "moorage.yaml", "--from-cluster"], "moorage: --config and --from-cluster are two"),
     (["check", "-A", "--from-cluster"], "moorage: Moorage is not installed there: no configmap moorage"),
     (["check"], "moorage: name files, folders or live objects (KIND/NAME)"),
@@ -207,6 +217,8 @@ USAGE = [
 @pytest.mark.parametrize(("words", "said"), USAGE, ids=[" ".join(row[0]) for row in USAGE])
 def test_what_makes_no_sense_is_refused_with_a_reason(world: World, words: list[str], said: str) -> None:
     world.deployment()
+    world.shell.write("short.key", "short")
+    (world.shell.folder / "bytes.key").write_bytes(b"\xff" * 32)
     assert world.type(*words) == 2
     assert world.shell.err.startswith(said.format(kubeconfig=world.shell.folder / "kubeconfig"))
     assert world.shell.out == ""
@@ -588,6 +600,25 @@ def test_a_namespace_that_cannot_be_read_is_told_and_ends_with_3(world: World) -
     assert world.type("check", "deploy/web") == 3
     said = "deployment/web in shop: Namespace shop could not be read: this account may not read it"
     assert said in world.shell.err.splitlines()
+
+
+def test_adopt_tells_why_a_rollout_is_not_pinned(world: World) -> None:
+    world.deployment(pinned=False)
+    assert world.type("adopt") == 0
+    said = (
+        f"shop/web-{HASH}: {world.image} unknown: none of 0 Pods shows what the tag named for them, or runs {world.new}"
+    )
+    assert any(line.startswith(said) for line in world.shell.err.splitlines())
+
+
+@pytest.mark.parametrize("is_pinned", [True, False])
+def test_adopt_ends_with_3_where_a_registry_was_not_to_be_asked(world: World, *, is_pinned: bool) -> None:
+    world.deployment(pinned=is_pinned)
+    world.registry.faults["manifest"] = with_status(503)
+    assert world.type("adopt", "--seal-key-file", "seal.key", "-o", "json") == 3
+    (one,) = world.result["items"][0]["images"]
+    assert one["verdict"] == ("kept" if is_pinned else "unknown")
+    assert f"shop/web-{HASH}: {world.image} {one['verdict']}: digest resolution at " in world.shell.err
 
 
 def test_a_pod_of_a_rollout_is_decided_as_one(world: World) -> None:

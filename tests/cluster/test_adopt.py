@@ -212,23 +212,55 @@ def test_an_install_on_a_living_cluster_splits_no_rollout(
     assert started.metric("moorage_pins_total", resource="pods", outcome="pin") == 6 + 2 + 1
 
 
-def test_after_a_change_of_keys_pins_are_sealed_anew(
+def test_who_does_not_have_the_seal_keys_takes_no_pin_away(
+    namespace: Namespace, upstream: Upstream, webhooks: Start, adopter_account: Account, image: str
+) -> None:
+    """As people do on a laptop. Only under the webhook's own seal a rollout grows while the registry is down."""
+    digest = upstream.push("team/app", "stable")
+    started = webhooks(1, configuration(upstream.host, resolving={"pins": "1ms"}))
+    roll_out(namespace, image)
+    before = pins_of(replica_sets(namespace)[0])
+    upstream.push("team/app", "stable")
+    config, kubeconfig = started.folder / "moorage.yaml", adopter_account.kubeconfig
+    words = ("adopt", "--yes", "-n", namespace.name, "--config", config, "--kubeconfig", kubeconfig, "-o", "json")
+    shown = ran(*words)
+    assert [one["images"][0]["verdict"] for one in json.loads(shown)["items"]] == ["kept"]
+    assert pins_of(replica_sets(namespace)[0]) == before
+    upstream.stop()
+    namespace.scale("Deployment", "app", 9)
+    namespace.await_pods("app", 9)
+    assert namespace.images("app") == placed(digest)
+    assert started.metric("moorage_pins_total", resource="pods", outcome="sibling") == 0
+
+
+# The webhook is started anew twice, so that it has no memory.
+def test_after_a_change_of_keys_old_pins_hold_until_they_are_sealed_anew(
     namespace: Namespace, upstream: Upstream, webhooks: Start, adopters: Tend, image: str
 ) -> None:
+    """With no Pods, no memory and no registry only a pin under a key that is believed makes a rollout grow."""
     digest = upstream.push("team/app", "stable")
     first, second = "1" * 32, "2" * 32
     started = webhooks(1, configuration(upstream.host), seal_keys=[first])
     roll_out(namespace, image)
     (before,) = pins_of(replica_sets(namespace)[0]).values()
-    (started.folder / "seal.keys").write_text(f"{second}\n{first}\n")
+
+    def grow(replicas: int, *keys: str) -> None:
+        """From nothing, during an outage, under these keys."""
+        (started.folder / "seal.keys").write_text("".join(f"{key}\n" for key in keys))
+        namespace.scale("Deployment", "app", 0)
+        until("all Pods are gone", lambda: not namespace.api.objects("Pod", namespace.name))
+        upstream.stop()
+        started.replace()
+        namespace.scale("Deployment", "app", replicas)
+        namespace.await_pods("app", replicas)
+        assert namespace.images("app") == placed(digest)
+        upstream.start()
+
+    grow(2, second, first)
+    assert [*pins_of(replica_sets(namespace)[0]).values()] == [before]
     adopters(started)
     until("it is sealed anew", lambda: [*pins_of(replica_sets(namespace)[0]).values()] != [before])
-    (started.folder / "seal.keys").write_text(f"{second}\n")
-    started[0].reload()
-    upstream.stop()
-    namespace.scale("Deployment", "app", 6)
-    namespace.await_pods("app", 6)
-    assert namespace.images("app") == placed(digest)
+    grow(6, second)
 
 
 def test_of_two_one_works_and_hands_over_when_it_ends(

@@ -262,6 +262,22 @@ def test_policies_and_missing_rights_are_told_apart(
     assert namespace.objects("Deployment") == []
 
 
+@pytest.mark.parametrize("words", [(), ("deploy",)], ids=["all", "of a kind"])
+def test_a_selector_that_is_none_is_told_once_and_is_the_callers_mistake(
+    laptop: Laptop, words: tuple[str, ...]
+) -> None:
+    said = laptop.check(*words, "-l", ")(")
+    assert (said.code, said.out) == (2, "")
+    (line,) = said.err.splitlines()
+    assert line.startswith("moorage: -l )(: ")
+
+
+def test_a_namespace_that_cannot_be_is_the_callers_mistake(laptop: Laptop) -> None:
+    said = laptop.type("check", "deploy", "-n", "no/such")
+    assert said.code == 2
+    assert "deployments.apps in no/such: the server could not find the requested resource" in said.err.splitlines()
+
+
 def _with_code(said: Said, code: int) -> Said | None:
     return said if said.code == code else None
 

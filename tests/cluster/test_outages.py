@@ -13,7 +13,7 @@ from tests.cluster.configuration import configuration
 from tests.cluster.gateway import Gateway
 from tests.cluster.namespace import Namespace, images_of
 from tests.cluster.real.plane import Running
-from tests.cluster.test_pins_deployment import pins_of, placed
+from tests.cluster.test_pins_deployment import pins_of, placed, sources, traces
 from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod
@@ -45,7 +45,7 @@ def test_a_scale_up_during_an_outage_is_untroubled(
     namespace: Namespace, upstream: Upstream, webhooks: Start, image: str, outage: str
 ) -> None:
     digest = upstream.push("team/app", "stable")
-    webhooks(3, configuration(upstream.host), spread="requests")
+    started = webhooks(3, configuration(upstream.host), spread="requests")
     namespace.create(deployment("app", image, replicas=3))
     namespace.await_rollout("Deployment", "app")
     put_out(upstream, outage)
@@ -53,13 +53,14 @@ def test_a_scale_up_during_an_outage_is_untroubled(
     namespace.await_pods("app", 30)
     assert namespace.images("app") == placed(digest)
     assert upstream.requests() == []
+    assert sources(started) == {"pin"}
 
 
 def test_the_replacement_of_a_node_during_an_outage_is_untroubled(
     namespace: Namespace, upstream: Upstream, webhooks: Start, image: str
 ) -> None:
     digest = upstream.push("team/app", "stable")
-    webhooks(3, configuration(upstream.host), spread="requests")
+    started = webhooks(3, configuration(upstream.host), spread="requests")
     namespace.create(deployment("replaced", image, replicas=6))
     namespace.await_rollout("Deployment", "replaced")
     put_out(upstream, "down")
@@ -72,6 +73,7 @@ def test_the_replacement_of_a_node_during_an_outage_is_untroubled(
     assert node not in {one["spec"]["nodeName"] for one in pods}
     assert namespace.images("replaced") == placed(digest)
     assert upstream.requests() == []
+    assert sources(started) == {"pin"}
 
 
 # The first question of the rollout waits for the whole of the time that the API server gives.
@@ -149,6 +151,7 @@ def test_an_api_server_that_is_slow_and_then_gone_stops_no_pod(
     namespace.await_pods("gone", 3)
     assert namespace.images("gone") == placed(digest)
     assert started.metric("moorage_pins_total", resource="pods", outcome="not-read") == 3
+    assert any("could not be read: the API server refuses the connection" in line for line in traces(started))
     assert started.metric("moorage_internal_errors_total") == 0
 
 
@@ -164,6 +167,7 @@ def test_an_account_that_may_read_nothing_stops_no_pod_and_is_told_of_in_the_log
     namespace.await_pods("app", 3)
     assert namespace.images("app") == placed(digest)
     assert started.metric("moorage_pins_total", resource="pods", outcome="not-read") == 3
+    assert any("could not be read: this account may not read it" in line for line in traces(started))
     assert started.metric("moorage_internal_errors_total") == 0
 
 

@@ -14,6 +14,7 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhooks import Webhooks
 from tests.cluster.workloads import deployment, pod, replica_set
 from tests.support.until import until
+from webhook.core.pins import NEAR
 from webhook.core.reason import Reason
 
 pytestmark = pytest.mark.usefixtures("kwok")
@@ -41,6 +42,11 @@ def pins_of(made: Any) -> dict[str, Any]:
 def sources(webhooks: Webhooks) -> set[str]:
     """Where the digests of Pods came from, of all reviews so far."""
     return {one for one in ("pin", "sibling") if webhooks.metric("moorage_pins_total", resource="pods", outcome=one)}
+
+
+def traces(webhooks: Webhooks) -> list[str]:
+    """Why images were decided on as they were, of all decisions that are explained in the logs."""
+    return [line for told in webhooks.lines() for one in told.get("decisions", ()) for line in one.get("trace", ())]
 
 
 @pytest.fixture
@@ -188,15 +194,23 @@ def test_a_pin_that_somebody_wrote_on_the_deployment_is_confirmed_or_ignored(
     namespace: Namespace, upstream: Upstream, rolled_out: Callable[..., tuple[str, Webhooks]]
 ) -> None:
     digest, started = rolled_out(pins="1ms")
-    (key, _), *_ = pins_of(replica_sets(namespace)[0]).items()
+    ((key, _),) = pins_of(replica_sets(namespace)[0]).items()
+    name, _, time = key.rpartition(".")
+    old = f"{name}.{int(time) - 2 * NEAR}"
     forged = json.dumps({"images": {upstream.image("team/app", "stable"): "sha256:" + "0" * 64}, "seal": "0" * 32})
-    namespace.kubectl("annotate", "deployment/app", f"{key}={forged}")
-    until("the controller has copied it", lambda: "0" * 64 in json.dumps(pins_of(replica_sets(namespace)[0])))
+    namespace.kubectl("annotate", "deployment/app", f"{key}={forged}", f"{old}={forged}")
+    until(
+        "the controller has copied them",
+        lambda: [*pins_of(replica_sets(namespace)[0]).values()] == [json.loads(forged)] * 2,
+    )
     started.forget()
     namespace.scale("Deployment", "app", 9)
     namespace.await_pods("app", 9)
     assert namespace.images("app") == placed(digest), "the siblings decide"
     assert sources(started) == {"sibling"}
+    told = until("it is told", lambda: traces(started))
+    assert f"pin {old.removeprefix(PINS)} ignored: it was not made for this object: a copy" in told
+    assert any("is no more than a hint, and the upstream did not confirm it" in line for line in told)
 
 
 def test_a_deployment_of_the_same_name_is_another_rollout(

@@ -18,6 +18,7 @@ from webhook.core.reason import Reason
 pytestmark = pytest.mark.usefixtures("kwok")
 
 Start = Callable[..., Webhooks]
+HASH = "controller-revision-hash"
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def test_pods_of_a_bare_replica_set_are_alike_also_over_a_restart_of_all_process
     assert sources(three) == {"sibling"}
 
 
-def test_pods_of_a_replication_controller_are_alike(
+# Three processes are started anew.
+def test_pods_of_a_replication_controller_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
     digest = upstream.push("team/app", "stable")
@@ -185,6 +187,7 @@ def test_pods_of_a_replication_controller_are_alike(
     namespace.create(made)
     namespace.await_pods("app", 3)
     upstream.push("team/app", "stable")
+    three.replace()
     namespace.scale("ReplicationController", "app", 9)
     namespace.await_pods("app", 9)
     assert namespace.images("app") == placed(digest)
@@ -196,22 +199,55 @@ def owner(namespace: Namespace) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "name": "clones", "uid": made["uid"], "controller": True}
 
 
-def test_pods_of_an_owner_that_nobody_knows_are_alike(
+def clone(namespace: Namespace, reference: dict[str, Any], number: int, image: str, **labels: str) -> str:
+    """What a Pod runs that a controller of an unknown kind makes."""
+    made = pod(f"app-{number}", image, labels={"app": "app", **(labels or {HASH: "clones-6b7c9"})})
+    made["metadata"]["ownerReferences"] = [reference]
+    return images_of(namespace.create(made).body)[0]
+
+
+# Three processes are started anew.
+def test_pods_of_an_owner_that_nobody_knows_are_alike_also_over_a_restart_of_all_processes(
     namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
 ) -> None:
     reference = owner(namespace)
-
-    def clone(number: int) -> None:
-        made = pod(f"app-{number}", image, labels={"app": "app", "controller-revision-hash": "clones-6b7c9"})
-        made["metadata"]["ownerReferences"] = [reference]
-        namespace.create(made)
-
     digest = upstream.push("team/app", "stable")
-    clone(0)
+    clone(namespace, reference, 0, image)
     upstream.push("team/app", "stable")
+    three.replace()
     for number in range(1, 7):
-        clone(number)
+        clone(namespace, reference, number, image)
     assert namespace.images("app") == placed(digest)
+
+
+def test_pods_that_an_operator_tells_apart_by_labels_are_alike(
+    namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
+) -> None:
+    """As those of StrimziPodSets and CloudNativePG, which name no revision and carry their own name as a label."""
+    reference = owner(namespace)
+    digest = upstream.push("team/app", "stable")
+    clone(namespace, reference, 0, image, **{"example.com/pod-name": "app-0"})
+    upstream.push("team/app", "stable")
+    later = [
+        clone(namespace, reference, number, image, **{"example.com/pod-name": f"app-{number}"}) for number in (1, 2, 3)
+    ]
+    assert later == placed(digest) * 3
+
+
+def test_the_next_rollout_of_an_owner_that_nobody_knows_gets_the_new_digest(
+    namespace: Namespace, upstream: Upstream, three: Webhooks, image: str
+) -> None:
+    """The owner is the same object, and what its Pods of the rollout before run is remembered still."""
+    three.configure(configuration(upstream.host, resolving={"fresh": "1ms"}))
+    reference = owner(namespace)
+    before = upstream.push("team/app", "stable")
+    assert [clone(namespace, reference, number, image) for number in range(6)] == placed(before) * 6
+    after = upstream.push("team/app", "stable")
+    later = [clone(namespace, reference, number, image, **{HASH: "clones-77f9d"}) for number in range(6, 9)]
+    upstream.push("team/app", "stable")
+    later += [clone(namespace, reference, number, image, **{HASH: "clones-77f9d"}) for number in range(9, 12)]
+    assert later == placed(after) * 6
+    assert clone(namespace, reference, 12, image) == placed(before)[0]
 
 
 def test_a_bare_pod_is_resolved_by_itself(

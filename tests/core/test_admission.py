@@ -17,6 +17,7 @@ from tests.support.examples import many
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
 from webhook.core.annotation import IMAGES
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed
+from webhook.core.pins import MAX_ANNOTATIONS
 from webhook.core.plan import guard_only, plan
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
@@ -120,6 +121,16 @@ def test_every_place_of_an_image_is_seen_and_words_that_name_none_are_left_alone
     assert [one.get("image") for one in spec["containers"]] == [CACHED, "auto", "", None]
     assert spec["initContainers"][0]["image"] == spec["ephemeralContainers"][0]["image"] == CACHED
     assert spec["volumes"][0]["image"]["reference"] == CACHED
+
+
+def test_where_the_annotations_are_full_the_pod_is_changed_and_ours_left_out() -> None:
+    document = pod(TAG)
+    document["metadata"]["annotations"] = {"others": "x" * (MAX_ANNOTATIONS - 100)}
+    response = answer(review(document))
+    result = patched(document, response)
+    assert [one["image"] for one in result["spec"]["containers"]] == [CACHED]
+    assert result["metadata"] == document["metadata"]
+    assert response["warnings"] == [f"moorage: the annotations have no room for {IMAGES}: left out"]
 
 
 def test_nothing_to_do_gives_no_patch() -> None:

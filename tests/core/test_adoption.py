@@ -47,13 +47,21 @@ def pin(digest: str = D, by: Sealer = SEALER) -> dict[str, str]:
 
 
 def pod(
-    name: str = "a", *, image: str = TAG, running: str = "", said: str = "", by: Sealer = SEALER, **more: Any
+    name: str = "a",
+    *,
+    image: str = TAG,
+    running: str = "",
+    said: str = "",
+    source: str = "pin",
+    of: str = TAG,
+    by: Sealer = SEALER,
+    **more: Any,
 ) -> Seen:
     annotations = {}
     if said:
         subject = Subject("Pod", "shop", name, "web", Audience("shop"), (), owner=Owner("ReplicaSet", "web", "uid-1"))
         annotations["moorage.dev/images"] = images_written(
-            {"containers/c0": Entry(TAG, said, source="pin")}, subject, by, NOON
+            {"containers/c0": Entry(of, said, source=source)}, subject, by, NOON
         )
     seen = Seen(name, NOON, True, annotations, {"containers/c0": image}, {"containers/c0": running})
     return msgspec.structs.replace(seen, **more)
@@ -104,6 +112,18 @@ SOURCES: list[tuple[str, tuple[Seen, ...], Callable[[Ask], Fact], tuple[Verdict,
         (Verdict.ADOPTED, E, "annotation"),
     ),
     ("and not otherwise", (pod(said=E, by=FOREIGN),), upstream(D), (Verdict.UNKNOWN, "", "")),
+    (
+        "nor what stands under our seal and no upstream has named",
+        (pod(said=E, source="locked"),),
+        upstream(D),
+        (Verdict.UNKNOWN, "", ""),
+    ),
+    (
+        "nor what was said of another image of the container",
+        (pod(said=E, of="registry.example.com/team/app:other"),),
+        upstream(D, E),
+        (Verdict.UNKNOWN, "", ""),
+    ),
     (
         "a digest in the image, at the upstream",
         (pod(image=f"registry.example.com/team/app@{E}"),),
@@ -164,6 +184,22 @@ def test_where_a_missing_pin_comes_from(
     assert outcome(adopted(living(*pods), answer)) == expected
 
 
+def test_why_nothing_is_known_is_told() -> None:
+    moved = adopted(living(pod(running=f"registry.example.com/team/app@{E}")), upstream(D, E))
+    assert moved.notes == ((Reason.NO_POD_SHOWS, 1, D),)
+    down = adopted(living(pod(running=f"registry.example.com/team/app@{E}")), lambda _: DOWN)
+    assert [note[0] for note in down.notes] == [Reason.UNAVAILABLE]
+    child = adopted(living(pod(image=f"registry.example.com/team/app@{E}")), upstream(D, children=(E,)))
+    assert child.notes == ((Reason.CHILD_OF_INDEX, E),)
+
+
+def test_what_runs_is_not_compared_with_an_old_answer() -> None:
+    old = known(D, source="stale", trouble=Reason.UNAVAILABLE)
+    one = adopted(living(pod(running=f"registry.example.com/team/app@{D}")), lambda _: old)
+    assert outcome(one) == (Verdict.UNKNOWN, "", "")
+    assert [note[0] for note in one.notes] == [Reason.UNAVAILABLE]
+
+
 def test_pods_that_disagree_are_told_and_none_is_chosen() -> None:
     found = living(pod("a", said=D), pod("b", said=E), pod("c", said=E))
     one = adopted(found, upstream(D, E))
@@ -194,6 +230,13 @@ STANDING: list[tuple[str, Sealer, Callable[[Ask], Fact], Rule, tuple[Verdict, st
         (Verdict.GONE, D, "pin"),
     ),
     ("digest and tag are gone", SEALER, upstream(GONE), PRIVATE, (Verdict.GONE, D, "pin")),
+    (
+        "a digest that is gone while of its tag only an old answer is there",
+        SEALER,
+        upstream(known(D, source="stale", trouble=Reason.UNAVAILABLE)),
+        PRIVATE,
+        (Verdict.GONE, D, "pin"),
+    ),
     ("a pin that nobody sealed and the upstream knows", FOREIGN, upstream(E, D), PRIVATE, (Verdict.ADOPTED, D, "pin")),
     ("a pin that nobody sealed and nobody knows", FOREIGN, upstream(E), PRIVATE, (Verdict.UNKNOWN, "", "")),
 ]
@@ -235,6 +278,38 @@ def test_seals_of_an_old_key_are_renewed_before_it_goes() -> None:
     annotations = renewed(found, [one], Sealer((NEW, OLD)), LATER)
     assert annotations is not None
     assert held(found, annotations, Sealer((NEW,))) == {TAG: D}
+
+
+KEYLESS: list[tuple[str, Callable[[Ask], Fact], tuple[Verdict, str, str]]] = [
+    ("the upstream knows it", upstream(E, D), (Verdict.KEPT, D, "pin")),
+    ("the upstream is down", lambda _: DOWN, (Verdict.KEPT, D, "pin")),
+    ("the upstream does not have it", upstream(E), (Verdict.UNKNOWN, "", "")),
+]
+
+
+@pytest.mark.parametrize(("answer", "expected"), [row[1:] for row in KEYLESS], ids=[row[0] for row in KEYLESS])
+def test_without_the_keys_of_the_webhook_no_pin_is_written_over(
+    answer: Callable[[Ask], Fact], expected: tuple[Verdict, str, str]
+) -> None:
+    """Under another key what the webhook sealed looks like what anybody wrote."""
+    found = living(pins=pin())
+    one = adopted(found, answer, sealer=FOREIGN, knows_seals=False)
+    assert outcome(one) == expected
+    assert renewed(found, [one], FOREIGN, LATER, knows_seals=False) is None
+
+
+def test_without_the_keys_of_the_webhook_a_missing_pin_is_written_beside_those_that_stand() -> None:
+    other = "registry.example.com/team/side:1"
+    found = living(pins=pin(), images=(TAG, other))
+    every = [
+        Adopted(TAG, "private", Verdict.UNKNOWN, before=D),
+        Adopted(other, "private", Verdict.ADOPTED, E, "", "annotation"),
+    ]
+    annotations = renewed(found, every, FOREIGN, LATER, knows_seals=False)
+    assert annotations is not None
+    assert None not in annotations.values()
+    assert held(found, annotations) == {TAG: D}
+    assert held(found, annotations, FOREIGN) == {other: E}
 
 
 def test_an_image_that_could_not_be_judged_keeps_its_pin_when_another_gets_a_new_one() -> None:

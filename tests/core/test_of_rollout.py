@@ -168,6 +168,12 @@ SELECTORS = [
         Owner("ReplicationController", "web", "u"),
         "app=web,tier=front",
     ),
+    (
+        "not by what an operator writes on each of them",
+        {"app": "web", "kafka.example.com/pod-name": "web-0", "training.example.org/replica-index": "0"},
+        Owner("PodSet", "web", "u"),
+        "app=web",
+    ),
     ("without labels by nothing", {}, Owner("Gang", "web", "u"), ""),
 ]
 
@@ -176,4 +182,8 @@ SELECTORS = [
     ("labels", "owner", "selector"), [row[1:] for row in SELECTORS], ids=[row[0] for row in SELECTORS]
 )
 def test_how_siblings_are_found(labels: dict[str, str], owner: Owner, selector: str) -> None:
-    assert selector_of(labels, owner) == selector
+    assert selector_of(labels, owner, "web-0") == selector
+
+
+def test_a_pod_without_a_name_yet_is_found_by_empty_labels_too() -> None:
+    assert selector_of({"app": "web", "tier": ""}, Owner("PodSet", "web", "u"), "") == "app=web,tier="

@@ -213,6 +213,14 @@ def test_a_job_is_pinned_when_it_is_resumed_and_keeps_its_digest_when_it_is_resu
     assert again.judged("jobs") == HELD
 
 
+def test_other_updates_of_a_running_job_are_nobodys_business() -> None:
+    old = stored(job())
+    new = copy.deepcopy(old)
+    new["spec"]["parallelism"] = 30
+    admitted = admit("jobs", new, old)
+    assert (admitted.operations, admitted.decisions) == ([], [])
+
+
 def keel(digest: str, *answers: Any) -> tuple[Any, list[Any]]:
     made = replica_set()
     made["metadata"]["annotations"]["keel.sh/digest"] = digest
@@ -252,6 +260,15 @@ def test_keel_says_nothing_or_the_same(digest: str) -> None:
     assert admitted.warnings == []
 
 
+def test_what_keel_rolled_out_since_does_not_matter_to_an_undo() -> None:
+    old = stored(admit("replicasets", replica_set()).made)
+    new = copy.deepcopy(old)
+    new["metadata"]["annotations"] |= {"deployment.kubernetes.io/revision": "3", "keel.sh/digest": "sha256:" + "f" * 64}
+    admitted = admit("replicasets", new, old, digest=known(E))
+    assert [one.reason for one in admitted.decisions] == [Reason.TAG_MOVED]
+    assert not any("keel.sh/digest" in one for one in admitted.warnings)
+
+
 def test_of_several_containers_keel_means_one() -> None:
     made = replica_set(NAME, "registry.example.com/team/side:1")
     made["metadata"]["annotations"]["keel.sh/digest"] = E
@@ -267,10 +284,24 @@ def test_annotations_that_are_nearly_full_are_not_filled_up() -> None:
     assert "AnnotationsFull" in admitted.warnings[0]
 
 
-def test_pins_that_somebody_wrote_are_no_reason_to_leave_ours_out() -> None:
+def test_a_pin_that_stands_needs_no_more_room_when_its_rollout_comes_back() -> None:
+    old = stored(admit("replicasets", replica_set()).made)
+    old["metadata"]["annotations"]["others"] = "x" * (MAX_ANNOTATIONS - 600)
+    new = copy.deepcopy(old)
+    new["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = "3"
+    admitted = admit("replicasets", new, old, digest=known(E))
+    assert [one.reason for one in admitted.decisions] == [Reason.TAG_MOVED]
+    assert [one.reason for one in admit("replicasets", new, old, FRESH, digest=known(E)).decisions] == [
+        Reason.ANNOTATIONS_FULL
+    ]
+
+
+@pytest.mark.parametrize("digest", [D, E])
+def test_pins_that_somebody_wrote_are_no_reason_to_leave_ours_out(digest: str) -> None:
     revision = Revision("ReplicaSet", "shop", f"web-{HASH}", HASH, created=NOON)
-    key, value = written({NAME: E}, revision, SEALER, NOON)
+    key, value = written({NAME: digest}, revision, SEALER, NOON)
     made = replica_set()
     made["metadata"]["annotations"][key] = value.replace('"seal":"', '"seal":"0')
     admitted = admit("replicasets", made, at=NOON + 1)
+    assert len(admitted.operations) == 1
     assert admitted.judged("replicasets") == HELD

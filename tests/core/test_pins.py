@@ -48,6 +48,11 @@ def test_a_pin_is_one_annotation_that_people_can_read() -> None:
     assert len(json.loads(value)["seal"]) == 32
 
 
+def moved(one: tuple[str, str], key: str, before: str = "", after: str = "") -> tuple[str, str]:
+    """A pin under another key, with a word of its value changed: what an author can do with one that he has seen."""
+    return f"{PREFIX}{key}", one[1].replace(before, after) if before else one[1]
+
+
 HOLDS = [
     ("written at creation", with_pins(pin()), (D, True)),
     ("creation is stamped in whole seconds", with_pins(pin(at=NOON + 999)), (D, True)),
@@ -71,6 +76,18 @@ HOLDS = [
         with_pins(pin(of=revision(kind="ControllerRevision"))),
         (D, False),
     ),
+    (
+        "the seal of another revision's pin is none",
+        with_pins(moved(pin(of=revision(hash="7c9d")), f"{HASH}.{NOON}")),
+        (D, False),
+    ),
+    ("the seal of another time is none", with_pins(moved(pin(), f"{HASH}.{NOON + 1}")), (D, False)),
+    (
+        "the seal of another object's pin is none",
+        with_pins(moved(pin(uid="uid-0"), f"{HASH}.{NOON}", "uid-0", "uid-1")),
+        (D, False),
+    ),
+    ("the seal of another digest is none", with_pins(moved(pin(), f"{HASH}.{NOON}", D, E)), (E, False)),
 ]
 
 

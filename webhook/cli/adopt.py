@@ -58,6 +58,8 @@ def adopt(
 
     Without --yes nothing is written. Digests come from what Moorage wrote on their Pods, else from the Pods' images, else
     from what they run if the tag names it still.
+
+    Without --seal-key-file pins that are there stay as they are, and new ones are hints: the registry has to confirm them.
     """
     from webhook.cli.adopting import Wanted, run
 

@@ -16,6 +16,7 @@ from webhook.cli.cluster import access, connect
 from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.adoption import WRITES, Adopted, Verdict
+from webhook.core.reason import UNRESOLVED
 from webhook.kube import Kube, ListBroke
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
         kube.close()
     common.put(common.pretty(_data(reports)) if wanted.as_json else _table(reports))
     _summarise(reports, wanted)
-    return Exit.UNASKED if any(report.trouble for report in reports) else Exit.FINE
+    is_troubled = any(report.trouble or any(map(_unasked, report.adopted)) for report in reports)
+    return Exit.UNASKED if is_troubled else Exit.FINE
 
 
 def _watch(wanted: Wanted, chosen: common.Choices) -> Exit:
@@ -113,7 +115,13 @@ async def _once(wanted: Wanted, loaded: "Loaded", chosen: common.Choices, kube: 
         ) as laptop,
     ):
         adopter = Adopter(
-            kube, laptop.engine, loaded.rules, sealer, now=wiring.CLOCKS.monotonic, wall=wiring.CLOCKS.wall
+            kube,
+            laptop.engine,
+            loaded.rules,
+            sealer,
+            now=wiring.CLOCKS.monotonic,
+            wall=wiring.CLOCKS.wall,
+            knows_seals=wanted.seal_key_file is not None,
         )
         reports = await adopter.look(await survey(kube, wanted.namespace), newest=wanted.newest)
         if not wanted.yes:
@@ -162,6 +170,11 @@ def _image(one: Adopted) -> dict[str, Any]:
     }
 
 
+def _unasked(one: Adopted) -> bool:
+    """Whether a registry should have been asked about an image, and gave no answer."""
+    return any(note[0] in UNRESOLVED for note in one.notes)
+
+
 def _summarise(reports: Sequence[Report], wanted: Wanted) -> None:
     every = [one for report in reports for one in report.adopted]
     for report in reports:
@@ -169,7 +182,7 @@ def _summarise(reports: Sequence[Report], wanted: Wanted) -> None:
         if report.trouble:
             common.say(f"moorage: {name}: {report.trouble}")
         for one in report.adopted:
-            if one.verdict in OPEN:
+            if one.verdict in OPEN or _unasked(one):
                 common.say(f"{name}: {one.name} {one.verdict.value}{f': {told(one)}' if one.notes else ''}")
     count = sum(one.verdict in WRITES for one in every)
     done = "written" if wanted.yes else "to be written; --yes writes"
@@ -177,5 +190,5 @@ def _summarise(reports: Sequence[Report], wanted: Wanted) -> None:
     if wanted.seal_key_file is None and wanted.yes and count:
         common.say(
             "warning: without --seal-key-file nobody else knows the seal: the webhook asks the registry before it "
-            "believes these pins"
+            "believes what was written, and pins that were there are left as they are"
         )

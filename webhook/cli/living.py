@@ -11,7 +11,7 @@ from webhook.cli.progress import Bar, done_with_bar
 from webhook.core.live import Live, Unread
 from webhook.core.workload import KINDS, BadWords, Named, guessed, read
 from webhook.kube import Kube
-from webhook.live import Look
+from webhook.live import BadSelector, Look
 
 
 def wanted(words: Sequence[str], templates: Mapping[str, str], *, selector: str, everywhere: bool) -> tuple[Named, ...]:
@@ -38,12 +38,19 @@ def look(
     namespace: str,
     selector: str,
 ) -> list[Live | Unread]:
-    """Live objects in the order of their namespaces; without names all that make Pods."""
+    """Live objects in the order of their namespaces; without names all that make Pods.
+
+    Raises:
+        Stop: the selector is none.
+    """
     with Bar("reading the cluster") as bar:
         reader = Look(kube, templates, seen=bar.show)
-        found = asyncio.run(
-            reader.named(named, namespace, selector) if named else reader.every(namespace, selector),
-        )
+        try:
+            found = asyncio.run(
+                reader.named(named, namespace, selector) if named else reader.every(namespace, selector),
+            )
+        except BadSelector as bad:
+            raise Stop(Exit.USAGE, f"-l {selector}: {bad}") from None
     return found if any(one.names for one in named) else sorted(found, key=_order)
 
 

@@ -69,5 +69,5 @@ async def _siblings(live: Live, reach: Reach, within: float) -> list[Sibling] | 
     if owner is None:
         return []
     deadline = asyncio.get_running_loop().time() + within
-    selector = selector_of(live.subject.labels, owner)
+    selector = selector_of(live.subject.labels, owner, "")
     return await siblings_of(reach.kube, owner, live.subject.namespace, selector, deadline)

@@ -44,7 +44,8 @@ WRITES: Final = frozenset({Verdict.ADOPTED, Verdict.RESEALED, Verdict.REPINNED})
 
 class Adoption(msgspec.Struct, frozen=True):
     """One image of a living revision. `since` (monotonic) is when the survey began: older answers prove nothing about
-    what is there now."""
+    what is there now. `knows_seals` says whether the keys are those of the webhook: without them each of its pins looks
+    like one that somebody wrote."""
 
     living: Living
     slot: Slot
@@ -55,6 +56,7 @@ class Adoption(msgspec.Struct, frozen=True):
     since: float
     sealer: Sealer
     newest: bool
+    knows_seals: bool
 
 
 class Adopted(msgspec.Struct, frozen=True):
@@ -71,7 +73,7 @@ class Adopted(msgspec.Struct, frozen=True):
 
 
 def plan_adoption(
-    living: Living, rules: RuleSet, sealer: Sealer, since: float, *, newest: bool = False
+    living: Living, rules: RuleSet, sealer: Sealer, since: float, *, newest: bool = False, knows_seals: bool = True
 ) -> list[Adoption]:
     """One step for each image of the template that is to be pinned. `newest` lets the newest ready Pod decide where Pods
     disagree."""
@@ -86,7 +88,7 @@ def plan_adoption(
         if rule is None or rule.pin != "rollout" or rule.write == "tag" or rules.locked_to(image):
             continue
         there = standing.get(image.tagged)
-        steps[image.tagged] = Adoption(living, slot, image, rule, there, reseal, since, sealer, newest)
+        steps[image.tagged] = Adoption(living, slot, image, rule, there, reseal, since, sealer, newest, knows_seals)
     return list(steps.values())
 
 
@@ -111,7 +113,7 @@ def adopt(step: Adoption) -> Asking:
                 found.setdefault(candidate, []).append((pod, source))
                 break
     if not found:
-        return _done(step, Verdict.UNKNOWN, notes=notes)
+        return _done(step, Verdict.UNKNOWN, notes=notes or [_why_not(step, now)])
     chosen = _chosen(found, newest=step.newest)
     if chosen is None:
         notes += [(Reason.PODS_DISAGREE, digest, len(pods)) for digest, pods in found.items()]
@@ -119,12 +121,20 @@ def adopt(step: Adoption) -> Asking:
     return _done(step, Verdict.ADOPTED, chosen, found[chosen][0][1], notes)
 
 
+def _why_not(step: Adoption, now: Fact) -> Note:
+    if not isinstance(now, Known):
+        return trouble_of(step.image, now)[1]
+    if now.trouble is not None:
+        return (now.trouble, step.image.repository, "its last answer is too old to tell what runs")
+    return (Reason.NO_POD_SHOWS, len(step.living.pods), now.digest)
+
+
 def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | None]:
     """Is the digest of a pin still there? None for a hint that the upstream does not confirm: then the Pods are looked at."""
     digest = standing.digest
     fact = yield from _ask(step, step.image.pinned(digest))
     if isinstance(fact, Known):
-        if not standing.sealed:
+        if not standing.sealed and step.knows_seals:
             return _done(step, Verdict.ADOPTED, digest, "pin")
         return _done(step, Verdict.RESEALED if step.reseal else Verdict.KEPT, digest, "pin")
     note = trouble_of(step.image, fact)[1]
@@ -136,9 +146,10 @@ def _check(step: Adoption, standing: Pinned) -> Generator[Ask, Fact, Adopted | N
     if step.rule.on_pin_gone == "keep":
         return _done(step, Verdict.GONE, digest, "pin", (note,))
     now = yield from _ask(step, step.image)
-    if isinstance(now, Known):
+    # An old answer may be the very digest that is gone.
+    if isinstance(now, Known) and now.trouble is None:
         return _done(step, Verdict.REPINNED, now.digest, "upstream", (note,))
-    return _done(step, Verdict.GONE, digest, "pin", (note, trouble_of(step.image, now)[1]))
+    return _done(step, Verdict.GONE, digest, "pin", (note, _why_not(step, now)))
 
 
 def _ask(step: Adoption, image: Reference) -> Generator[Ask, Fact, Fact]:
@@ -198,17 +209,17 @@ def _done(step: Adoption, verdict: Verdict, digest: str = "", source: str = "", 
 
 
 def renewed(
-    living: Living, adopted: Iterable[Adopted], sealer: Sealer, milliseconds: int
+    living: Living, adopted: Iterable[Adopted], sealer: Sealer, milliseconds: int, *, knows_seals: bool = True
 ) -> Mapping[str, str | None] | None:
-    """The annotations that change: one new pin that holds all that hold now, and none of ours besides it. None where
-    nothing is to be written, or there is no room."""
+    """The annotations that change: one new pin that holds all that hold now, and none of ours besides it, unless their
+    seals cannot be judged here. None where nothing is to be written, or there is no room."""
     every = list(adopted)
     if not any(one.verdict in WRITES for one in every):
         return None
     images = {one.name: one.digest for one in every if one.digest and one.verdict is not Verdict.GONE}
     kept = {name: one.digest for name, one in judge(living.revision, sealer).images.items() if one.sealed}
     annotations = living.revision.annotations
-    own = [key for key in annotations if key.startswith(f"{PREFIX}{living.revision.hash}.")]
+    own = [key for key in annotations if knows_seals and key.startswith(f"{PREFIX}{living.revision.hash}.")]
     left = {key: text for key, text in annotations.items() if key not in own}
     merged = {**kept, **images}
     if not has_room(left, merged):

@@ -106,7 +106,7 @@ def _of_rollout(step: Settle, owner: Owner, notes: list[Note]) -> Generator[Ask,
     pin = yield AskPin(owner, subject.namespace, name, anew=step.rule.on_reuse == "fresh")
     found = yield from _believed(step, pin, notes)
     if found is None:
-        selector = selector_of(subject.labels, owner)
+        selector = selector_of(subject.labels, owner, subject.name)
         sibling = yield AskSibling(owner, subject.namespace, name, selector)
         found = yield from _believed(step, sibling, notes)
     return found

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     PULL_SECRETS_NOT_READ = "PullSecretsNotRead"
     PODS_DISAGREE = "PodsDisagree"
     CHILD_OF_INDEX = "ChildOfIndex"
+    NO_POD_SHOWS = "NoPodShows"
 
 
 Note = tuple[Reason, *tuple[str | int | float, ...]]
@@ -119,6 +120,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.PULL_SECRETS_NOT_READ: "Pull secrets, or the service account that names them, could not be read at the API server.",
     Reason.PODS_DISAGREE: "Pods of one revision run different digests: `adopt` chooses none of them unless told to.",
     Reason.CHILD_OF_INDEX: "The digest is of one platform, and the tag names an index: `adopt` never pins to it.",
+    Reason.NO_POD_SHOWS: "No Pod of the revision shows which digest the tag named for it, and what runs is not what it names now: `adopt` does not guess.",
 }
 
 UNRESOLVED: Final = (
@@ -167,6 +169,7 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.PULL_SECRETS_NOT_READ: "pull secrets in namespace {0} are not read: {1}",
     Reason.PODS_DISAGREE: "{0} runs in {1} Pods",
     Reason.CHILD_OF_INDEX: "{0} is one platform of what the tag names",
+    Reason.NO_POD_SHOWS: "none of {0} Pods shows what the tag named for them, or runs {1}, which it names now",
     Reason.NAMED_BY_HAND: "target {0} is named by hand ({1})",
     Reason.DRY_RUN: "the API server says: {0}",
 }

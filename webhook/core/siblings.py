@@ -15,14 +15,9 @@ from webhook.core.subject import HASH_LABELS, Owner
 LIMIT: Final = 20
 """Siblings that are looked at."""
 
-_OF_ONE_POD: Final = frozenset(
-    {
-        "apps.kubernetes.io/pod-index",
-        "batch.kubernetes.io/job-completion-index",
-        "statefulset.kubernetes.io/pod-name",
-    }
-)
-"""Labels that controllers write and that tell one sibling from the next."""
+_NUMBERED: Final = "-index"
+"""How labels end by which controllers count the Pods of one template: `apps.kubernetes.io/pod-index`,
+`batch.kubernetes.io/job-completion-index`, `training.kubeflow.org/replica-index`."""
 
 
 class Sibling(msgspec.Struct, frozen=True):
@@ -33,13 +28,16 @@ class Sibling(msgspec.Struct, frozen=True):
     annotations: Mapping[str, str]
 
 
-def selector_of(labels: Mapping[str, str], owner: Owner) -> str:
-    """A label selector under which a Pod's siblings are found: by the hash of their revision, else by all that the Pods
-    of one template share."""
+def selector_of(labels: Mapping[str, str], owner: Owner, pod: str) -> str:
+    """A label selector under which the siblings of a Pod of this name (empty while it has none) are found: by the hash of
+    their revision, else by all that the Pods of one template share."""
     for label in HASH_LABELS:
         if owner.hash and labels.get(label) == owner.hash:
             return f"{label}={owner.hash}"
-    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()) if name not in _OF_ONE_POD)
+    shared = {
+        name: value for name, value in labels.items() if not name.endswith(_NUMBERED) and (not pod or value != pod)
+    }
+    return ",".join(f"{name}={value}" for name, value in sorted(shared.items()))
 
 
 def decide(siblings: Iterable[Sibling], owner: Owner, namespace: str, sealer: Sealer) -> Mapping[str, Pinned]:
