@@ -58,7 +58,7 @@ docs: $(VENV)/dev.stamp ## write what is made from other files: reference pages,
 	$(BIN)/python -m webhook.reference_pages || true
 	$(BIN)/kubectl kustomize deploy/base > deploy/install.yaml
 
-parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 13 minutes)
+parts: $(VENV)/dev.stamp ## build the real parts that tests use, once (Kubernetes too: about 15 minutes)
 	$(BIN)/python -m tests.parts
 
 packages: $(VENV)/dev.stamp ## install what the real cluster needs of Debian (as root)
