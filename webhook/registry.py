@@ -35,6 +35,9 @@ TOKENS: Final = 8 * 1024 * 1024
 """Bytes of tokens that are kept; a token of Docker Hub has three thousand."""
 CHALLENGES: Final = 1024 * 1024
 """Bytes of challenges that are kept."""
+_NOBODY: Final = (
+    "none of the credentials that are configured for it counts here; `anonymous` among them asks without a login"
+)
 
 
 class Door(Protocol):
@@ -185,7 +188,8 @@ class RegistryClient:
         if scheme == "http":
             registry = msgspec.structs.replace(registry, plain_http=True)
         outcome: Absent | Failed = Absent(image.registry, str(image), denied=True)
-        lacking: Failed | None = None
+        # Where nobody can ask, the registry has said nothing: neither about the image nor about its own health.
+        lacking = None if candidates.credentials else Failed(Reason.NO_LOGIN, what, _NOBODY)
         refused = False
         for credential in candidates.credentials:
             if credential.lacks:
