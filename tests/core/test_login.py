@@ -293,10 +293,18 @@ ADMIN_GET: Final = asks(f"{QUERY}&account=admin&client_id=moorage", "Basic YWRta
                 Trouble(reason, f"its token server answers {status}"),
             )
             for status, reason in [
+                (400, Reason.ABSENT),
                 (401, Reason.ABSENT),
                 (403, Reason.ABSENT),
                 (404, Reason.ABSENT),
                 (503, Reason.UNAVAILABLE),
+                # These say nothing about a login: none of them may end an answer that was good before.
+                (408, Reason.UNAVAILABLE),
+                (204, Reason.BAD_REGISTRY),
+                (304, Reason.BAD_REGISTRY),
+                (405, Reason.BAD_REGISTRY),
+                (410, Reason.BAD_REGISTRY),
+                (451, Reason.BAD_REGISTRY),
             ]
         ],
     ],

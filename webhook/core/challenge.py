@@ -153,6 +153,8 @@ def basic(credential: Credential) -> Secret:
     return Secret(f"Basic {b64encode(pair).decode()}")
 
 
+_NO_TOKEN = frozenset({400, 401, 403, 404})
+
 Exchange = Generator[Request, Response | Trouble, Token | Trouble]
 
 
@@ -168,9 +170,15 @@ def fetch_token(need: NeedToken) -> Exchange:
     if isinstance(answer, Trouble):
         return answer
     if answer.status != 200:
-        reason = Reason.UNAVAILABLE if answer.status >= 500 else Reason.ABSENT
-        return Trouble(reason, f"its token server answers {answer.status}", answer.retry_after)
+        return Trouble(_why_none(answer.status), f"its token server answers {answer.status}", answer.retry_after)
     return read_token(answer.body)
+
+
+def _why_none(status: int) -> Reason:
+    """What a token server means by a status: only what is said of this login is taken for a refusal, and remembered."""
+    if status in _NO_TOKEN:
+        return Reason.ABSENT
+    return Reason.UNAVAILABLE if status >= 500 or status == 408 else Reason.BAD_REGISTRY
 
 
 def _token_get(need: NeedToken) -> Request:
