@@ -128,8 +128,12 @@ class Outbound:
         return answer
 
     async def _follow(self, request: Request, registry: Registry) -> Response | Trouble:
-        for _ in range(MAX_REDIRECTS + 1):
+        for hop in range(MAX_REDIRECTS + 1):
             answer = await self._once(request, registry)
+            if hop and isinstance(answer, Response) and answer.status == 401:
+                # Its challenge is none of the registry's: who took it for that would log in at another's token server.
+                place = urlsplit(request.url).netloc
+                return Trouble(Reason.LOGIN_REFUSED, f"it redirects to {place}, which wants a login; none goes along")
             if not isinstance(answer, Response) or answer.status not in _REDIRECTS:
                 return answer
             if request.purpose == "token":
