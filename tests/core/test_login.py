@@ -175,6 +175,7 @@ ROWS: list[Row] = [
     ("once", ANONYMOUS, None, [SILENT, SILENT], [HEAD, PING], (SILENT, None)),
     ("an open /v2/ says nothing", ANONYMOUS, None, [SILENT, OK], [HEAD, PING], (SILENT, None)),
     ("a broken /v2/ says nothing", USER, None, [refuses(404), Response(500)], [HEAD, PING], (refuses(404), None)),
+    ("but for a 401, which it leaves open", USER, None, [SILENT, Response(503)], [HEAD, PING], (Response(503), None)),
     ("a /v2/ that cannot be reached leaves it open", USER, None, [refuses(404), DOWN], [HEAD, PING], (DOWN, None)),
     (
         "a 404 may hide what a login opens (containerd#3291)",

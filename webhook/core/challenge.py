@@ -278,8 +278,8 @@ def with_login(
             return answer, known
         # gcr and old GitHub tell how to log in on /v2/ only (containers/image#211, containerd#3291).
         ping = yield Request("GET", urljoin(request.url, "/v2/"), "ping")
-        if isinstance(ping, Trouble) and ping.reason in _PASSING:
-            return ping, known
+        if _leaves_open(answer, ping):
+            return _plain(ping), known
         offered = choose(ping) if isinstance(ping, Response) and ping.status == 401 else None
         if offered is None:
             return answer, known
@@ -293,6 +293,14 @@ def with_login(
 
 _MAY_WANT_LOGIN = frozenset({401, 403, 404})
 _PASSING = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME, Reason.THROTTLED})
+
+
+def _leaves_open(answer: Response, ping: Response | Trouble | Token) -> bool:
+    """Whether a /v2/ in trouble leaves open what an answer means: who wants a login and cannot say which one right now
+    has refused nobody."""
+    if isinstance(ping, Trouble):
+        return ping.reason in _PASSING
+    return answer.status == 401 and isinstance(ping, Response) and ping.status >= 500
 
 
 def _with(request: Request, authorization: Secret) -> Request:
