@@ -272,7 +272,8 @@ def with_login(
     sent = bool(first)
     if answer.status != 401 and (sent or credential.is_anonymous):
         return answer, known
-    offered = choose(answer)
+    # Who does not say again what he wants means that of the last time; with a new token.
+    offered = choose(answer) or (known if sent else None)
     if offered is None:
         if sent:
             return answer, known
