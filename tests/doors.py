@@ -4,10 +4,12 @@ import asyncio
 from collections import Counter
 from functools import cache
 
+from msgspec.structs import replace
+
 from tests.core.world import D
 from webhook.core.ask import Absent, AskDigest, AskHeld, Failed, Known, Passed
 from webhook.core.credential import ANONYMOUS, Candidates, Credential, candidates
-from webhook.core.reason import Reason
+from webhook.core.reason import Reason, Trace
 from webhook.core.reference import Reference
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience
@@ -49,12 +51,13 @@ class Wallets:
         self.holds: dict[str, tuple[Credential, ...]] = {}
         self.at: dict[str, tuple[Credential, ...]] = {}
         self.is_slow = False
+        self.notes: Trace = ()
 
     def peek(self, image: Reference, audience: Audience) -> Candidates | None:
         if self.is_slow:
             return None
         found = self.at.get(image.registry) or self.holds.get(audience.namespace, (ANONYMOUS,))
-        return sealed(found)
+        return replace(sealed(found), notes=self.notes) if self.notes else sealed(found)
 
     async def fetch(self, image: Reference, audience: Audience, *, deadline: float) -> Candidates:
         await asyncio.sleep(0)

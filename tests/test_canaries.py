@@ -41,7 +41,12 @@ def echoing(asked: Asked, answer: Answer) -> Answer:
     """Repeats what it was sent, where a registry may say something to people."""
     sent = asked.header("Authorization") or "nothing"
     scheme, _, packed = sent.partition(" ")
-    parts = {sent, packed, b64decode(packed).decode() if scheme == "Basic" else ""}
+    parts = {
+        sent,
+        packed,
+        b64decode(packed).decode() if scheme == "Basic" else "",
+        *asked.query.get("refresh_token", ()),
+    }
     said = [f'299 - "you sent {part}"' for part in parts if part]
     return with_header("Warning", *said)(asked, with_header("X-Echo", sent)(asked, answer))
 

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from tests.core.test_admission import answer as pure_answer
 from tests.core.test_admission import checked, patched, review
 from tests.core.world import NOON, PRIVATE, SEALER, D, E, known, pod
-from webhook.core.admission import BadReview, Review
+from webhook.core.admission import MAX_SLOTS, BadReview, Review
 from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, NotAsked, Oracle
 from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
+from webhook.core.targets import Target
 from webhook.desk import Desk
 from webhook.engine import Clocks, Engine, Unasked, Waiting
 
@@ -245,3 +246,38 @@ async def test_a_fault_where_reviews_are_told_of_still_ends_in_an_admission(memo
     assert (outcome.status, response["allowed"], "patch" in response) == (200, True, False)
     assert "id-9" in response["warnings"][0]
     assert told == ["OSError"]
+
+
+CROWD = pod(*[TAG] * MAX_SLOTS, "localhost:30081/team/secret@" + D)
+STRICT = replace(PRIVATE, on_failure="refuse")
+GUARDED = replace(PRIVATE, targets=(replace(Target.of_host("localhost:30081"), guard="refuse"),))
+
+
+@pytest.mark.parametrize(
+    ("rule", "operation", "sub", "allowed"),
+    [
+        (STRICT, "CREATE", "", False),
+        (GUARDED, "CREATE", "", False),
+        (GUARDED, "UPDATE", "ephemeralcontainers", False),
+        (GUARDED, "UPDATE", "", True),
+        (replace(PRIVATE, targets=()), "CREATE", "", True),
+    ],
+    ids=[
+        "a rule refuses",
+        "a guard refuses",
+        "an ephemeral container",
+        "an update, which may end it",
+        "nothing refuses",
+    ],
+)
+def test_no_image_hides_behind_more_than_are_looked_at(rule: Rule, operation: str, sub: str, allowed: bool) -> None:
+    notebook = Notebook()
+    deciding = engine(Scripted(), notebook, rules=[rule])
+    # The second one is of the same rollout.
+    for _ in range(2):
+        answer = deciding.answer_now(review(CROWD, operation=operation, sub=sub))
+        assert isinstance(answer, bytes)
+        response = checked(json.loads(answer))
+        assert response["allowed"] is allowed
+        assert str(MAX_SLOTS) in (response["warnings"][0] if allowed else response["status"]["message"])
+    assert notebook.outcomes == ["untouched" if allowed else "refused"] * 2

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from tests.doors import HOST, SPARE, Clock, Registries, Wallets, digest_ask, held_ask, login, settled, soon
 from tests.support.until import STALL
@@ -124,6 +125,11 @@ async def test_a_reload_that_keeps_less_keeps_what_was_used_last(world: World) -
     assert await world.fetch(first) == await world.fetch(last) == Passed(1.0)
     world.reload(1)
     assert (world.holdings.peek(first), world.holdings.peek(last)) == (None, Passed(1.0))
+
+
+async def test_what_was_told_over_plain_http_is_no_answer_over_tls(world: World) -> None:
+    await world.fetch(replace(held_ask(), scheme="http"))
+    assert world.holdings.peek(replace(held_ask(), scheme="https")) is None
 
 
 async def test_other_platforms_are_another_question(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from base64 import b64encode
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import httpx
@@ -268,6 +268,33 @@ async def test_a_warning_that_repeats_our_login_is_told_to_nobody(authorization:
         async with door(plain(fake), warn=lambda _, text: told.append(text)) as outbound:
             await outbound.send(request, registry=plain(fake), deadline=soon())
     assert told == ["you sent something"]
+
+
+LONG: Final = "".join(f"{number:05}" for number in range(1000))
+"""A token that is longer than what is read of a warning, and in which nothing comes twice."""
+
+
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"authorization": Secret(f"Bearer {LONG}")}, LONG),
+        ({"authorization": Secret(f"Bearer {LONG}")}, f"{LONG[:40]}..."),
+        ({"authorization": Secret(f"Basic {b64encode('user:gehört'.encode()).decode()}")}, "gehört"),
+        ({"method": "POST", "form": (("refresh_token", Secret(HUNTER)),)}, HUNTER),
+        ({"method": "POST", "form": (("access_token", Secret(LONG)),)}, LONG),
+    ],
+    ids=["long", "its beginning", "letters that are not shown", "identity token", "token of a cloud"],
+)
+async def test_nor_is_one_that_repeats_a_part_of_what_was_sent(sent: dict[str, Any], said: str) -> None:
+    told: list[str] = []
+    async with fake_registry() as fake:
+        lines = [f'299 - "you sent {text}"' for text in (said[:2000], "something for moorage")]
+        fake.faults["manifest"] = with_header("Warning", *[line.encode().decode("latin-1") for line in lines])
+        form = sent.get("form", ())
+        request = replace(manifest(fake.host), **{**sent, "form": (*form, ("client_id", Secret("moorage")))})
+        async with door(plain(fake), warn=lambda _, text: told.append(text)) as outbound:
+            await outbound.send(request, registry=plain(fake), deadline=soon())
+    assert told == ["you sent something for moorage"]
 
 
 async def test_one_that_is_cancelled_leaves_nothing_behind() -> None:

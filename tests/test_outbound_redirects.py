@@ -6,10 +6,13 @@ from typing import Final
 import pytest
 
 from tests.doors import soon
+from tests.support.asking import READER, asking
 from tests.support.door import door, manifest, plain
 from tests.support.faults import redirected, with_status
-from tests.support.registry import CANARY, TrapSocket, fake_registry, trap_socket
+from tests.support.registry import CANARY, PATH, TrapSocket, fake_registry, trap_socket
+from webhook.core.ask import Failed
 from webhook.core.challenge import Response, Trouble
+from webhook.core.credential import ANONYMOUS
 from webhook.core.hosts import Registry
 from webhook.core.reason import Reason
 
@@ -81,6 +84,19 @@ async def test_other_redirects_are_not_followed(where: Where, expected: Callable
                 told = await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
             assert told == expected(trap)
             assert (len(fake.asked), trap.connections) == (1, 0)
+
+
+@pytest.mark.parametrize("login", ["basic", "bearer"])
+async def test_a_login_that_another_host_wants_is_not_taken_for_the_registrys_own(login: str) -> None:
+    async with fake_registry() as fake, fake_registry() as other:
+        other.push()
+        other.login = login
+        fake.faults["manifest"] = redirected(lambda asked: f"http://{other.host}{asked.target}")
+        async with asking(fake, [plain(fake), plain(other)]) as asked:
+            found = await asked.digest(READER, ANONYMOUS)
+        detail = f"it redirects to {other.host}, which wants a login; none goes along"
+        assert found == Failed(Reason.LOGIN_REFUSED, f"{fake.host}/{PATH}", detail)
+        assert [one.header("Authorization") for one in (*fake.asked, *other.asked)] == [None, None]
 
 
 async def test_a_redirect_without_a_place_or_with_two_is_not_followed() -> None:

@@ -8,7 +8,7 @@ import pytest
 from tests.core.world import D, E
 from tests.doors import Clock, soon
 from tests.support import wire
-from tests.support.asking import asking, known_as
+from tests.support.asking import READER, asking, known_as
 from tests.support.door import plain
 from tests.support.faults import bombed, redirected, sent_as, together, with_body, with_header, with_status
 from tests.support.registry import (
@@ -22,6 +22,7 @@ from tests.support.registry import (
     trap_socket,
 )
 from webhook.core.ask import Absent, Failed, Known, Passed
+from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.hosts import Registry
 from webhook.core.manifest import DOCKER_LIST, DOCKER_MANIFEST, MANIFEST_BODY, OCI_INDEX, OCI_MANIFEST
 from webhook.core.reason import Reason
@@ -215,6 +216,34 @@ async def test_a_place_holds_a_digest(
         found = await asked.client.holds(image, known_as(), scheme="http", platforms=platforms, deadline=soon())
         assert isinstance(found, expected), found
         assert asked.said() == said
+
+
+@pytest.mark.parametrize(
+    ("who", "login", "expected"),
+    [
+        ((READER, ANONYMOUS), "", Passed),
+        ((READER, ANONYMOUS), "basic", Failed),
+        ((READER,), "", Passed),
+        ((READER,), "basic", Failed),
+        ((ANONYMOUS,), "basic", Absent),
+    ],
+    ids=["a cache that asks for none", "one that does", "asks for none, nobody else", "does, nobody else", "nobody"],
+)
+async def test_no_login_goes_over_plain_http_to_a_place_unless_the_registry_is_said_to_be_plain(
+    who: tuple[Credential, ...], login: str, expected: type
+) -> None:
+    async with fake_registry() as fake:
+        image = Reference(fake.host, PATH, None, fake.push())
+        fake.login = login
+        async with asking(fake, [Registry(fake.host, allow_loopback=True)]) as asked:
+            for _ in range(2):
+                found = await asked.client.holds(image, known_as(*who), scheme="http", platforms=(), deadline=soon())
+                assert isinstance(found, expected), found
+            assert "plainHTTP" in found.detail if isinstance(found, Failed) else True
+            assert [one for one in fake.asked if one.header("Authorization")] == []
+        async with asking(fake) as asked:
+            found = await asked.client.holds(image, known_as(*who), scheme="http", platforms=(), deadline=soon())
+            assert isinstance(found, Passed if READER in who or not login else Absent), found
 
 
 async def test_a_place_that_answers_with_another_index_does_not_hold_it() -> None:

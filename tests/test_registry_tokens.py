@@ -229,6 +229,8 @@ BROKEN: list[tuple[str, Fault, tuple[Reason, str, float | None], int]] = [
     ),
     ("429", with_status(429, ("Retry-After", "30")), (Reason.THROTTLED, "it asks to wait (429)", 30.0), 1),
     ("500", with_status(500), (Reason.UNAVAILABLE, "its token server answers 500", None), 2),
+    ("408", with_status(408), (Reason.UNAVAILABLE, "its token server answers 408", None), 2),
+    ("405", with_status(405), (Reason.BAD_REGISTRY, "its token server answers 405", None), 1),
     ("reset", sent_as(wire.reset), (Reason.UNAVAILABLE, "the connection broke", None), 4),
     ("silence", sent_as(wire.silence), (Reason.OUT_OF_TIME, "no answer in time", None), 1),
 ]

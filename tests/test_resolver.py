@@ -12,6 +12,7 @@ from tests.doors import HOST, SPARE, TAG, Clock, Registries, Wallets, digest_ask
 from tests.support.examples import many
 from tests.support.until import STALL
 from webhook.core.ask import Absent, AskDigest, AskStanding, Fact, Failed, Known
+from webhook.core.credential import ANONYMOUS, Credential
 from webhook.core.freshness import RECHECK, Resolving
 from webhook.core.hosts import Registries as Hosts
 from webhook.core.hosts import Registry
@@ -817,6 +818,23 @@ async def test_what_cannot_be_remembered_is_not(world: World, age: float, slow: 
     world.wallets.is_slow = slow
     assert not world.resolver.remember(digest_ask(), E, age=age)
     assert not world.memory.answers
+
+
+@pytest.mark.parametrize("left", [(), (ANONYMOUS,)], ids=["no login", "a secret that is not there"])
+async def test_what_a_login_was_told_that_is_gone_is_not_told_to_those_who_have_none(
+    world: World, left: tuple[Credential, ...]
+) -> None:
+    world.wallets.holds["shop"] = world.wallets.holds["stranger"] = left
+    world.wallets.notes = ((Reason.PULL_SECRET_SKIPPED, "pull", "it is not there"),) if left else ()
+    assert not world.resolver.remember(digest_ask(namespace="shop"), E)
+    world.wallets.notes = ()
+    world.registries.answers[HOST] = DOWN
+    assert reason_of(await world.ask(digest_ask(namespace="stranger"))) is Reason.UNAVAILABLE
+
+
+async def test_what_is_known_of_running_pods_counts_where_secrets_may_not_be_read(world: World) -> None:
+    world.wallets.notes = ((Reason.PULL_SECRETS_NOT_READ, "shop", "no right to get secrets there"),)
+    assert world.resolver.remember(digest_ask(), E)
 
 
 async def test_every_answer_is_counted_once_under_few_names(world: World) -> None:

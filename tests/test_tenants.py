@@ -14,15 +14,17 @@ from tests.doors import Clock, soon
 from tests.support.api import FakeApi
 from tests.support.canary import marked
 from tests.support.door import Names
+from tests.support.faults import with_status
 from tests.support.registry import PATH, FakeRegistry, fake_registry
 from tests.support.secrets import login, put_account, put_secret, secret_path
 from tests.support.stack import Answered, Stack
 from webhook.books import Books
 from webhook.core.globs import Globs
-from webhook.core.hosts import Registry
+from webhook.core.hosts import CredentialSource, Registry
 from webhook.core.targets import Target
 from webhook.credentials.pull_secrets import REMEMBERED, PullSecrets
 from webhook.engine import Waiting
+from webhook.flights import TRIPS_AFTER
 
 RIGHT, WRONG = marked("password-of-reader"), marked("canary-of-the-password")
 CANARIES = (RIGHT, WRONG, marked("password-of-writer"), "token-", "canary")
@@ -49,6 +51,11 @@ class World:
             warn=telemetry.pull_secrets_unread,
         )
         self.stack._providers = {"pod": pods}
+
+    async def open_to_pull_secrets_alone(self) -> None:
+        """From now on nobody asks without a login."""
+        pod = CredentialSource("pod")
+        await self.stack.open([Registry(self.fake.host, (pod,), plain_http=True, allow_loopback=True)], Names({}))
 
     def secret(self, namespace: str, user: str, password: str, name: str = "pull") -> None:
         put_secret(self.api, name, {self.fake.host: login(user, password)}, namespace=namespace)
@@ -133,6 +140,29 @@ async def test_anonymous_is_not_tried_after_a_login_was_refused(world: World) ->
     world.secret("shop", "reader", WRONG)
     assert (await world.admit("shop", "pull")).images == [world.image]
     assert "nobody" not in world.users[1:]
+
+
+async def test_who_has_no_login_sends_nothing_and_is_told_so(world: World) -> None:
+    world.fake.push()
+    await world.open_to_pull_secrets_alone()
+    seen = await world.admit("poor")
+    assert seen.images == [world.image]
+    assert [warning.partition(" (")[2].partition(")")[0] for warning in seen.warnings] == ["NoLogin"]
+    assert "`anonymous`" in seen.warnings[0]
+    assert world.fake.asked == []
+
+
+async def test_who_has_no_login_is_no_sign_that_the_registry_is_well(world: World) -> None:
+    world.fake.push()
+    await world.open_to_pull_secrets_alone()
+    world.secret("one", "reader", RIGHT)
+    world.fake.faults["manifest"] = with_status(503)
+    for _ in range(TRIPS_AFTER):
+        await world.admit("one", "pull")
+        await world.admit("poor")
+    asked = len(world.fake.asked)
+    assert "it is let be" in (await world.admit("one", "pull")).warnings[0]
+    assert len(world.fake.asked) == asked
 
 
 async def test_a_secret_that_was_refused_and_replaced_counts_at_the_next_asking(world: World) -> None:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from webhook.core.admission import Review, answer_to, decode, encode, encode_rest, fault_warning, untouched
+from webhook.core.admission import Review, answer_to, crowded_out, decode, encode, encode_rest, fault_warning, untouched
 from webhook.core.ask import (
     Ask,
     AskDigest,
@@ -179,6 +179,9 @@ class Engine:
 
     def _begin(self, review: Review, started: float) -> bytes | Waiting:
         subject = review.subject
+        if review.is_crowded and self.rules.refuses:
+            self._observer.review(review, (), "refused", self._clocks.monotonic() - started)
+            return crowded_out(review)
         if subject is None or not subject.slots:
             self._observer.review(review, (), "untouched", self._clocks.monotonic() - started)
             return untouched(review)

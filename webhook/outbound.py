@@ -35,6 +35,7 @@ LARGE: Final = 128 * 1024
 PLACES: Final = 4_096
 WARNINGS: Final = 16
 """Texts that one registry host may have told: one that varies them fills neither memory nor the log."""
+_SECRET_FIELDS: Final = frozenset({"access_token", "refresh_token"})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _HEADERS: Final = {
     name.encode(): name
@@ -127,8 +128,12 @@ class Outbound:
         return answer
 
     async def _follow(self, request: Request, registry: Registry) -> Response | Trouble:
-        for _ in range(MAX_REDIRECTS + 1):
+        for hop in range(MAX_REDIRECTS + 1):
             answer = await self._once(request, registry)
+            if hop and isinstance(answer, Response) and answer.status == 401:
+                # Its challenge is none of the registry's: who took it for that would log in at another's token server.
+                place = urlsplit(request.url).netloc
+                return Trouble(Reason.LOGIN_REFUSED, f"it redirects to {place}, which wants a login; none goes along")
             if not isinstance(answer, Response) or answer.status not in _REDIRECTS:
                 return answer
             if request.purpose == "token":
@@ -178,7 +183,7 @@ class Outbound:
     async def _read(self, request: Request, response: httpx.Response, registry: Registry) -> Response | Trouble:
         headers = _headers(response)
         if "warning" in headers:
-            self._tell(registry.host, headers["warning"], request.authorization)
+            self._tell(registry.host, headers["warning"], request)
         status = response.status_code
         if status != 200:
             # Nothing in the body of an error is needed; what is short is read so that the connection can be used again.
@@ -208,11 +213,11 @@ class Outbound:
                 parts.append(part)
             return b"".join(parts)
 
-    def _tell(self, host: str, lines: tuple[str, ...], authorization: Secret) -> None:
+    def _tell(self, host: str, lines: tuple[str, ...], request: Request) -> None:
         """Pass on what a registry wants people to read, once, and unless it repeats our login."""
         told = self._warned.setdefault(host, set())
         for text in warning.texts(lines):
-            if text not in told and len(told) < WARNINGS and not _repeats(text, authorization):
+            if text not in told and len(told) < WARNINGS and not _repeats(text, request):
                 told.add(text)
                 self._warn(host, text)
 
@@ -353,13 +358,12 @@ def _headers(response: httpx.Response) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def _repeats(text: str, authorization: Secret) -> bool:
+def _repeats(text: str, request: Request) -> bool:
     """Whether a text holds a part of our login."""
-    scheme, _, packed = authorization.reveal().partition(" ")
-    if packed and packed in text:
-        return True
+    scheme, _, packed = request.authorization.reveal().partition(" ")
     password = b64decode(packed).decode(errors="replace").partition(":")[2] if scheme == "Basic" else ""
-    return bool(password) and password in text
+    sent = [value.reveal() for name, value in request.form if name in _SECRET_FIELDS]
+    return any(warning.repeats(text, secret) for secret in (packed, password, *sent))
 
 
 def _trouble(error: Exception, refused: list[str], request: Request, registry: Registry) -> Trouble:

@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from webhook.core.ask import Absent, Failed, Known, Passed
 from webhook.core.challenge import Challenge, NeedToken, Request, Response, Token, Trouble, fetch_token, with_login
-from webhook.core.credential import Candidates, Credential
+from webhook.core.credential import ANONYMOUS, Candidates, Credential
 from webhook.core.hosts import Registries, Registry
 from webhook.core.manifest import (
     ACCEPT,
@@ -35,6 +35,9 @@ TOKENS: Final = 8 * 1024 * 1024
 """Bytes of tokens that are kept; a token of Docker Hub has three thousand."""
 CHALLENGES: Final = 1024 * 1024
 """Bytes of challenges that are kept."""
+_NOBODY: Final = (
+    "none of the credentials that are configured for it counts here; `anonymous` among them asks without a login"
+)
 
 
 class Door(Protocol):
@@ -182,10 +185,12 @@ class RegistryClient:
         what = image.repository
         if registry is None:
             return Failed(Reason.HOST_NOT_LISTED, what, f"add registries.{image.registry}: {{}} to allow it")
-        if scheme == "http":
+        if scheme == "http" and not registry.plain_http:
             registry = msgspec.structs.replace(registry, plain_http=True)
+            candidates = _without_logins(candidates, image.registry)
         outcome: Absent | Failed = Absent(image.registry, str(image), denied=True)
-        lacking: Failed | None = None
+        # Where nobody can ask, the registry has said nothing: neither about the image nor about its own health.
+        lacking = None if candidates.credentials else Failed(Reason.NO_LOGIN, what, _NOBODY)
         refused = False
         for credential in candidates.credentials:
             if credential.lacks:
@@ -339,6 +344,15 @@ class RegistryClient:
     def _keep(self, need: NeedToken, token: Token) -> None:
         life = min(token.life * RENEW_AT, token.life - RENEW_BEFORE)
         self._tokens[need] = _Kept(token, self._now() + life)
+
+
+def _without_logins(candidates: Candidates, host: str) -> Candidates:
+    """Nobody's in place of logins, where whoever is on the way reads along and nothing says that they may go there."""
+    kept = next((one for one in candidates.credentials if not one.is_anonymous), None)
+    if kept is None:
+        return candidates
+    why = f"no login is sent over plain HTTP; `plainHTTP: true` under registries.{host} allows it"
+    return msgspec.structs.replace(candidates, credentials=(Credential(kept.kind, lacks=why), ANONYMOUS))
 
 
 def _base(registry: Registry) -> str:

@@ -150,11 +150,12 @@ class Resolver(Oracle):
 
     def remember(self, ask: AskDigest, digest: str, *, age: float = 0.0) -> bool:
         """Take in what a running Pod shows under our seal: a digest that the upstream named to these credentials `age`
-        seconds ago. It stands in when the upstream cannot be asked and never counts as fresh. False where something better is known, where it is too
-        old, or where the credentials are not in memory."""
+        seconds ago. It stands in when the upstream cannot be asked and never counts as fresh. False where something better
+        is known, where it is too old, or where credentials are not in memory, or gone: what was told to a login that is no
+        more would then be told to all who have none."""
         images, audience, _, _ = _read(ask)
         candidates = [self._credentials.peek(image, audience) for image in images]
-        found = tuple([one for one in candidates if one is not None])
+        found = tuple([one for one in candidates if one is not None and not _lacks_some(one)])
         key = (images, _fingerprint(found))
         if len(found) < len(images) or key in self._memory.answers or age >= self._settings.stale:
             return False
@@ -329,6 +330,10 @@ def _noted(fact: Told, candidates: tuple[Candidates, ...]) -> Told:
     if len(candidates) > 1:
         first = tuple(dict.fromkeys(note for one in candidates for note in one.notes))
     return msgspec.structs.replace(fact, notes=first) if first and fact is not None else fact
+
+
+def _lacks_some(one: Candidates) -> bool:
+    return not one.credentials or any(reason is Reason.PULL_SECRET_SKIPPED for reason, *_ in one.notes)
 
 
 def _fingerprint(candidates: tuple[Candidates, ...]) -> bytes:

@@ -210,7 +210,7 @@ class Registry(Settings):
     max_in_flight: int = Field(default=32, ge=1, le=1024)
     """Requests under way at once."""
     plain_http: bool = Field(default=False, alias="plainHTTP")
-    """Speak HTTP without TLS."""
+    """Speak HTTP without TLS. Whoever is on the way reads the logins, too."""
     allow_loopback: bool = False
     """Let the name lead to this very machine. Link-local, metadata and multicast addresses never are allowed."""
     proxy_cache: bool = False
@@ -221,7 +221,8 @@ class Verify(Settings):
     """Ask the target whether it holds the digest before Pods are sent there."""
 
     at: str | None = None
-    """Where the webhook can ask, when that is not the image's own host: `http://host/{path}`."""
+    """Where the webhook can ask, when that is not the image's own host: `http://host/{path}`. Over http no login is sent,
+    unless `plainHTTP` is said of the host under `registries`."""
     platforms: tuple[str, ...] = ()
     """Children of an index to ask for too, as linux/amd64."""
 

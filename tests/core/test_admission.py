@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core import revisions
 from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide, known, pod
 from tests.support.canary import search
 from tests.support.examples import many
@@ -558,3 +559,25 @@ def without_images(document: dict[str, Any]) -> dict[str, Any]:
 )
 def test_the_deadline_is_the_smaller_of_budget_and_timeout_less_rounding(query: str, seconds: float) -> None:
     assert seconds_allowed(query, 4.0) == seconds
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        review({**pod("r.io/app"), "metadata": {"name": "web", "namespace": "rich"}}, namespace="poor"),
+        *[
+            revisions.review(resource, made, namespace="poor")
+            for resource, made in [
+                ("replicasets", revisions.replica_set()),
+                ("controllerrevisions", revisions.controller_revision()),
+                ("jobs", revisions.job()),
+            ]
+        ],
+    ],
+    ids=["pod", "replica set", "controller revision", "job"],
+)
+def test_an_object_is_judged_in_the_namespace_of_the_request_whatever_it_says_of_itself(body: bytes) -> None:
+    read = decode(body)
+    assert read.subject is not None
+    assert (read.subject.namespace, read.subject.audience.namespace) == ("poor", "poor")
+    assert read.rollout is None or read.rollout.revision.namespace == "poor"

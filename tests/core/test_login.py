@@ -175,6 +175,7 @@ ROWS: list[Row] = [
     ("once", ANONYMOUS, None, [SILENT, SILENT], [HEAD, PING], (SILENT, None)),
     ("an open /v2/ says nothing", ANONYMOUS, None, [SILENT, OK], [HEAD, PING], (SILENT, None)),
     ("a broken /v2/ says nothing", USER, None, [refuses(404), Response(500)], [HEAD, PING], (refuses(404), None)),
+    ("but for a 401, which it leaves open", USER, None, [SILENT, Response(503)], [HEAD, PING], (Response(503), None)),
     ("a /v2/ that cannot be reached leaves it open", USER, None, [refuses(404), DOWN], [HEAD, PING], (DOWN, None)),
     (
         "a 404 may hide what a login opens (containerd#3291)",
@@ -195,13 +196,23 @@ ROWS: list[Row] = [
     ),
     ("nor when it was a password", USER, BASIC, [refuses(403)], [said(USER_BASIC)], (refuses(403), BASIC)),
     (
-        "a 401 to a token that does not say why is believed",
+        "a token is renewed for one who does not say again what he wants",
         USER,
         BEARER,
-        [OLD, SILENT],
-        [need(USER), said("Bearer old")],
+        [OLD, SILENT, NEW, OK],
+        [need(USER), said("Bearer old"), need(USER, "old"), said("Bearer new")],
+        (OK, BEARER),
+    ),
+    (
+        "and then he is believed",
+        USER,
+        BEARER,
+        [OLD, SILENT, NEW, SILENT],
+        [need(USER), said("Bearer old"), need(USER, "old"), said("Bearer new")],
         (SILENT, BEARER),
     ),
+    ("a refused password too, whatever is said", USER, BASIC, [SILENT], [said(USER_BASIC)], (SILENT, BASIC)),
+    ("and a refused ready token", READY, None, [SILENT], [said("Bearer ready")], (SILENT, None)),
     ("other answers are not about a login", USER, None, [Response(500)], [HEAD], (Response(500), None)),
     ("nor is silence", USER, None, [DOWN], [HEAD], (DOWN, None)),
 ]
@@ -293,10 +304,18 @@ ADMIN_GET: Final = asks(f"{QUERY}&account=admin&client_id=moorage", "Basic YWRta
                 Trouble(reason, f"its token server answers {status}"),
             )
             for status, reason in [
+                (400, Reason.ABSENT),
                 (401, Reason.ABSENT),
                 (403, Reason.ABSENT),
                 (404, Reason.ABSENT),
                 (503, Reason.UNAVAILABLE),
+                # These say nothing about a login: none of them may end an answer that was good before.
+                (408, Reason.UNAVAILABLE),
+                (204, Reason.BAD_REGISTRY),
+                (304, Reason.BAD_REGISTRY),
+                (405, Reason.BAD_REGISTRY),
+                (410, Reason.BAD_REGISTRY),
+                (451, Reason.BAD_REGISTRY),
             ]
         ],
     ],

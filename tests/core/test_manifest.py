@@ -82,6 +82,7 @@ def test_a_head_may_be_enough(given: Response, wanted: str | None, media_type: s
         (answer(OCI_INDEX, f"{D}/../x"), None, "CVE-2024-3727"),
         (answer(OCI_INDEX, E), D, "another digest than asked for: distribution#2395"),
         (answer(OCI_INDEX, D512), D, "another algorithm than asked for"),
+        (answer(OCI_INDEX, D512), None, "another algorithm than the usual one, to be verified"),
         (answer(OCI_INDEX, D, length=None), None, "no length: harbor#13793"),
         (answer(OCI_INDEX, D, length="0"), None, "length 0: wharf#11"),
         (answer(OCI_INDEX, D, length="00"), None, "length 0"),

@@ -167,6 +167,12 @@ def test_a_principal_stands_for_a_secret_that_changes_and_never_for_another_ones
     assert len({*fingerprints, found}) == len(others) + 1
 
 
+def test_no_login_can_be_written_that_has_the_fingerprint_of_two_principals() -> None:
+    two = [Credential("ecr", principal="eu-west-1"), Credential("acr", principal="shop.azurecr.io")]
+    forged = Credential("pod", "ecr", Secret("eu-west-1"), Secret("acr"), Secret("shop.azurecr.io"))
+    assert candidates(two, KEY).fingerprint != candidates([forged], KEY).fingerprint
+
+
 async def test_one_that_is_missing_hides_nobody_who_comes_after_it() -> None:
     lacking = Slow(Credential("ecr", principal="eu-west-1", lacks="no ecr login"))
     credentials = asked(CredentialSource("ecr"), CredentialSource("anonymous"), providers={"ecr": lacking})

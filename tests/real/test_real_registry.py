@@ -167,12 +167,19 @@ async def test_logs_in_with_a_password(password_registry: real.RealRegistry) -> 
 
 
 @pytest.mark.parametrize(
-    "who", [known_as(WRONG), ANYONE, known_as(), known_as(WRONG, ANONYMOUS)], ids=["wrong", "anonymous", "none", "both"]
+    "who", [known_as(WRONG), ANYONE, known_as(WRONG, ANONYMOUS)], ids=["wrong", "anonymous", "both"]
 )
 async def test_a_refused_login_is_absent(password_registry: real.RealRegistry, who: Candidates) -> None:
     password_registry.push_image("team/app", "stable")
     async with asking(plain(password_registry)) as asked:
         assert isinstance(await asked.digest(f"{password_registry.host}/team/app:stable", who), Absent)
+
+
+async def test_nobody_asks_where_no_credential_counts(password_registry: real.RealRegistry) -> None:
+    async with asking(plain(password_registry)) as asked:
+        found = await asked.digest(f"{password_registry.host}/team/app:stable", known_as())
+    assert isinstance(found, Failed), found
+    assert (found.reason, asked.sent) == (Reason.NO_LOGIN, [])
 
 
 async def test_tries_the_next_credential_when_one_is_refused(password_registry: real.RealRegistry) -> None:

@@ -97,7 +97,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     `subject` is None when the object is not ours to touch; `untouched` then says why in a word and a sentence.
     `may_change` is false where only the guard judges; `may_annotate` where metadata is mutable. `rollout` is there when
     the object is a revision, which is only pinned. `size` in bytes is what it weighs in memory, 0 when it is not worth
-    remembering.
+    remembering. `is_crowded` where it names more images than are looked at, and some of them for the first time.
     """
 
     uid: str
@@ -110,6 +110,7 @@ class Review(msgspec.Struct, frozen=True, gc=False):
     may_annotate: bool = True
     rollout: Rollout | None = None
     size: int = 0
+    is_crowded: bool = False
 
 
 class _RevisionRequest(msgspec.Struct, rename="camel"):
@@ -163,7 +164,7 @@ def _revision_review(body: bytes, request: _Request, kind: Kind, milliseconds: i
         return Review(uid, resource, operation, namespace, None)
     rollout, subject = found
     if len(subject.slots) > MAX_SLOTS:
-        return Review(uid, resource, operation, namespace, None, f"it names more than {MAX_SLOTS} images")
+        return Review(uid, resource, operation, namespace, None, _CROWDED)
     return Review(uid, resource, operation, namespace, subject, rollout=rollout)
 
 
@@ -203,6 +204,7 @@ def _again(request: _Request, pod: Pod, size: int) -> Review:
         same.may_change,
         same.may_annotate,
         size=same.size,
+        is_crowded=same.is_crowded,
     )
 
 
@@ -240,7 +242,9 @@ def _review_of(request: _Request) -> Review:
     if MIRROR in subject.annotations:
         return Review(uid, resource, operation, namespace, None)
     if len(subject.slots) > MAX_SLOTS:
-        return Review(uid, resource, operation, namespace, None, f"it names more than {MAX_SLOTS} images")
+        # An update of a Pod adds none, and may be the one that lets it end.
+        is_new = (resource, operation) != ("pods", "UPDATE")
+        return Review(uid, resource, operation, namespace, None, _CROWDED, is_crowded=is_new)
     if len(namespace) > MAX_NAME or any(len(slot.container) > MAX_NAME for slot in subject.slots):
         return Review(uid, resource, operation, "", None, f"a name in it has more than {MAX_NAME} characters")
     if operation == "CREATE":
@@ -260,6 +264,7 @@ def _review_of(request: _Request) -> Review:
     )
 
 
+_CROWDED: Final = f"it names more than {MAX_SLOTS} images"
 _SERVED = frozenset({("pods", "CREATE"), ("pods", "UPDATE"), ("pods/ephemeralcontainers", "UPDATE")})
 _RESOURCES = frozenset({resource for resource, _ in _SERVED})
 
@@ -278,6 +283,12 @@ def untouched(review: Review, warning: str = "") -> bytes:
     """Allowed, as it is."""
     warnings = [warning] if warning else [f"moorage: left as it is: {review.untouched}"] if review.untouched else []
     return answer_to(review.uid, _rest(b"", warnings, {}, ""))
+
+
+def crowded_out(review: Review) -> bytes:
+    """Refused: behind so many images one would pass that the configuration refuses."""
+    refusal = f"moorage: {review.untouched}, and where some are refused all have to be seen"
+    return answer_to(review.uid, _rest(b"", [], {}, refusal))
 
 
 def fault_warning(identity: str) -> str:

@@ -153,6 +153,8 @@ def basic(credential: Credential) -> Secret:
     return Secret(f"Basic {b64encode(pair).decode()}")
 
 
+_NO_TOKEN = frozenset({400, 401, 403, 404})
+
 Exchange = Generator[Request, Response | Trouble, Token | Trouble]
 
 
@@ -168,9 +170,15 @@ def fetch_token(need: NeedToken) -> Exchange:
     if isinstance(answer, Trouble):
         return answer
     if answer.status != 200:
-        reason = Reason.UNAVAILABLE if answer.status >= 500 else Reason.ABSENT
-        return Trouble(reason, f"its token server answers {answer.status}", answer.retry_after)
+        return Trouble(_why_none(answer.status), f"its token server answers {answer.status}", answer.retry_after)
     return read_token(answer.body)
+
+
+def _why_none(status: int) -> Reason:
+    """What a token server means by a status: only what is said of this login is taken for a refusal, and remembered."""
+    if status in _NO_TOKEN:
+        return Reason.ABSENT
+    return Reason.UNAVAILABLE if status >= 500 or status == 408 else Reason.BAD_REGISTRY
 
 
 def _token_get(need: NeedToken) -> Request:
@@ -264,14 +272,15 @@ def with_login(
     sent = bool(first)
     if answer.status != 401 and (sent or credential.is_anonymous):
         return answer, known
-    offered = choose(answer)
+    # Who does not say again what he wants means that of the last time; with a new token.
+    offered = choose(answer) or (known if sent else None)
     if offered is None:
         if sent:
             return answer, known
         # gcr and old GitHub tell how to log in on /v2/ only (containers/image#211, containerd#3291).
         ping = yield Request("GET", urljoin(request.url, "/v2/"), "ping")
-        if isinstance(ping, Trouble) and ping.reason in _PASSING:
-            return ping, known
+        if _leaves_open(answer, ping):
+            return _plain(ping), known
         offered = choose(ping) if isinstance(ping, Response) and ping.status == 401 else None
         if offered is None:
             return answer, known
@@ -285,6 +294,14 @@ def with_login(
 
 _MAY_WANT_LOGIN = frozenset({401, 403, 404})
 _PASSING = frozenset({Reason.UNAVAILABLE, Reason.OUT_OF_TIME, Reason.THROTTLED})
+
+
+def _leaves_open(answer: Response, ping: Response | Trouble | Token) -> bool:
+    """Whether a /v2/ in trouble leaves open what an answer means: who wants a login and cannot say which one right now
+    has refused nobody."""
+    if isinstance(ping, Trouble):
+        return ping.reason in _PASSING
+    return answer.status == 401 and isinstance(ping, Response) and ping.status >= 500
 
 
 def _with(request: Request, authorization: Secret) -> Request:

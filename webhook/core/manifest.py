@@ -31,6 +31,7 @@ _USUAL_VARIANT: Final = {"amd64": "v1", "arm": "v7", "arm64": "v8"}
 _VAGUE: Final = frozenset({"", "application/json", "application/octet-stream", "binary/octet-stream", "text/plain"})
 _LENGTH = re.compile(r"0*[1-9][0-9]*", re.ASCII)
 _DIGEST_HEADER = "docker-content-digest"
+_USUAL_DIGEST: Final = "sha256:"
 _NULL = msgspec.Raw(b"null")
 
 
@@ -94,9 +95,9 @@ def head_proof(response: Response, wanted: str | None) -> Proof | None:
     length = response.header("content-length") or ""
     if digest is None or not is_digest(digest) or media_type not in KNOWN_TYPES or _LENGTH.fullmatch(length) is None:
         return None
-    if wanted is not None and digest != wanted:
-        return None
-    return Proof(digest, media_type)
+    # Another algorithm, which nobody asked for, is to be verified first (distribution-spec, pulling manifests).
+    is_enough = digest.startswith(_USUAL_DIGEST) if wanted is None else digest == wanted
+    return Proof(digest, media_type) if is_enough else None
 
 
 def body_proof(response: Response, wanted: str | None) -> Proof | Trouble:
@@ -111,7 +112,7 @@ def body_proof(response: Response, wanted: str | None) -> Proof | Trouble:
     claimed = response.header(_DIGEST_HEADER) or ""
     # Another algorithm than sha256 is taken from one who proves to use it.
     is_proven = is_digest(claimed) and _digest_like(claimed, response.body) == claimed
-    return Proof(claimed if is_proven else _digest_like("sha256:", response.body), document.media_type)
+    return Proof(claimed if is_proven else _digest_like(_USUAL_DIGEST, response.body), document.media_type)
 
 
 def _digest_like(digest: str, body: bytes) -> str:

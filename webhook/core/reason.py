@@ -96,7 +96,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.BAD_REGISTRY: "The upstream answers, but not as a registry does: wrong, missing or contradicting digest, wrong type, too large.",
     Reason.BUSY: "Too many requests to this registry are in flight.",
     Reason.LOGIN_REFUSED: "The upstream wants a login at a place that the configuration does not allow.",
-    Reason.NO_LOGIN: "The cloud gave no login for this registry, and no other credential was accepted.",
+    Reason.NO_LOGIN: "The cloud gave no login for this registry and no other credential was accepted, or none is there for this Pod: nothing was sent without one.",
     Reason.HOST_NOT_LISTED: "The configuration does not list this host: nothing was sent.",
     Reason.ADDRESS_REFUSED: "The name leads to an address that must not be contacted: nothing was sent.",
     Reason.OFFLINE: "`--offline`: no registry was asked.",

@@ -115,6 +115,9 @@ class RuleSet:
         self._by_host = _by_host(self.rules)
         self._of_any_host = tuple(rule for rule in self.rules if rule.hosts is None)
         self.reads_labels = any(rule.pod_selector for rule in self.rules)
+        self.refuses = any(rule.on_failure == "refuse" for rule in self.rules) or any(
+            target.guard == "refuse" for target in self.targets
+        )
         self.reads_namespaces = any(rule.namespace_selector is not None for rule in self.rules)
         # Bounded, and per rule set: the few repositories of a cluster come again and again.
         self._candidates = lru_cache(maxsize=8192)(self._find_candidates)
