@@ -33,6 +33,8 @@ from webhook.kube import Answer
 KEY = "k" * 32
 REFUSAL = 'admission webhook "pods.moorage.dev" denied the request: c0: {image} refused (Unavailable): no answer'
 
+ENDING = 'pods "p-" is forbidden: unable to create new content in namespace shop because it is being terminated'
+
 
 class World:
     """A cluster, a registry and a person with a shell; the tag of `image` has moved since its rollout began."""
@@ -241,6 +243,22 @@ def test_a_kubeconfig_goes_before_the_cluster_of_this_pod(world: World, monkeypa
     monkeypatch.delenv("KUBECONFIG")
     assert world.type("check", "deploy/web") == 2
     assert "serviceaccount holds no token" in world.shell.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["check", "deploy/web"], ["check", "same.json", "--from-cluster"], ["explain", "x", "--owner", "deploy/web"]],
+    ids=["by name", "a manifest's twin", "an owner"],
+)
+def test_an_api_server_that_hangs_is_waited_for_as_long_as_was_asked(world: World, words: list[str]) -> None:
+    """The stand-in gives up after 5 s: then it would be a connection that broke."""
+    world.deployment()
+    installed(world, (world.shell.folder / "moorage.yaml").read_text())
+    place = "/apis/apps/v1/namespaces/shop/deployments/web"
+    world.shell.write("same.json", json.dumps(world.api.objects[place]))
+    world.api.hanging = {place}
+    assert world.type(*words, "--timeout", "200ms") == 3
+    assert "deployment/web in shop: the API server did not answer in time" in world.shell.err
 
 
 def test_what_is_not_found_is_named_and_the_rest_is_done(world: World) -> None:
@@ -462,6 +480,7 @@ ANSWERS = [
     ("refused by others", 403, 'pods "p-" is forbidden: violates PodSecurity', 4, ["refused"], "DryRun"),
     ("no rights", 403, 'pods is forbidden: User "x" cannot create resource "pods"', 3, [], ""),
     ("no namespace", 404, 'namespaces "shop" not found', 2, [], ""),
+    ("a namespace that is being deleted", 403, ENDING, 2, [], ""),
     ("a webhook that is down", 500, 'Internal error occurred: failed calling webhook "x"', 3, [], ""),
 ]
 
