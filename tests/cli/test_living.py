@@ -24,6 +24,7 @@ from tests.support.aside import aside
 from tests.support.faults import with_status
 from tests.support.living import owner, put, put_deployment
 from tests.support.registry import FakeRegistry, fake_registry, image_document
+from tests.support.secrets import login, put_account, put_secret
 from webhook.core.annotation import Entry
 from webhook.core.annotation import written as images_written
 from webhook.core.pins import written
@@ -464,6 +465,23 @@ def test_a_manifest_that_changes_nothing_is_sent_as_a_pod_of_its_rollout(world: 
     assert [one["metadata"]["ownerReferences"][0]["name"] for one in sent] == [f"web-{HASH}"]
     assert world.type("check", "same.json", "--server") == 0
     assert "ownerReferences" not in sent[1]["metadata"]
+
+
+def test_a_pod_goes_where_its_pull_secrets_log_in_and_no_other_does(world: World) -> None:
+    mirror = 'targets: {kraken: {image: "mirror.example.com/{path}", pull: secret}}'
+    usual = 'targets: {kraken: {image: "localhost:30081/{path}", pull: anonymous}}'
+    world.shell.write("moorage.yaml", world.configuration().replace(usual, mirror))
+    world.deployment(pinned=False)
+    put_account(world.api, "pull")
+    put_secret(world.api, "pull", {world.registry.host: login("upstream")})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    (image,) = world.result["objects"][0]["images"]
+    assert (image["action"], image["reason"]) == ("pinned", "NoPullSecret")
+    assert image["to"] == f"{world.registry.host}/team/app@{world.new}"
+    put_secret(world.api, "pull", {"mirror.example.com": login("mirror")})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    (image,) = world.result["objects"][0]["images"]
+    assert (image["action"], image["to"]) == ("rewritten", f"mirror.example.com/team/app@{world.new}")
 
 
 def test_the_cluster_is_asked_without_any_configuration(world: World) -> None:

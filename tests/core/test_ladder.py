@@ -8,7 +8,20 @@ import pytest
 from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, decide, known, pod, steps, subject
 from webhook.core.admission import warning_of
 from webhook.core.annotation import IMAGES, Entry, written
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, Known, NotAsked, Passed
+from webhook.core.ask import (
+    Absent,
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskLogin,
+    AskPin,
+    AskStanding,
+    Fact,
+    Failed,
+    Known,
+    NotAsked,
+    Passed,
+)
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
 from webhook.core.plan import arm_of
@@ -40,6 +53,7 @@ def settled(image: str, the_rule: Rule, **answers: Answer) -> Decision:
 LONG_PATH = f"registry.example.com/{'a' * 250}"
 LONG = f"{LONG_PATH}:stable"
 FAR = Place("up.example.com/mirror/{path}")
+SECRET = msgspec.structs.replace(REGIONAL, pull="secret")
 VERIFIED = msgspec.structs.replace(REGIONAL, verify=Verify())
 GATED = msgspec.structs.replace(REGIONAL, gated=True)
 PARTIAL = msgspec.structs.replace(KRAKEN, paths=Globs(("other/**",)))
@@ -187,6 +201,34 @@ ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, S
         (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.FRESH),
     ),
     (
+        "a pull secret for the target",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": Passed()},
+        (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH),
+    ),
+    (
+        "no pull secret for the target",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": Absent()},
+        (Action.PINNED, Reason.NO_PULL_SECRET, UPSTREAM, Source.FRESH),
+    ),
+    (
+        "no pull secret for the target of a tag",
+        TAG,
+        rule(targets=(SECRET,), write="tag"),
+        {"login": Absent()},
+        (Action.UNCHANGED, Reason.NO_PULL_SECRET, "", Source.NONE),
+    ),
+    (
+        "pull secrets that nobody may read",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": NotAsked(Reason.PULL_SECRETS_NOT_READ)},
+        (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH),
+    ),
+    (
         "target unhealthy",
         TAG,
         rule(targets=(GATED,)),
@@ -275,6 +317,7 @@ OWNED = {
         (rule(targets=(REGIONAL,)), GIVEN, []),
         (rule(targets=(VERIFIED,)), TAG, [AskDigest, AskHeld]),
         (rule(targets=(GATED,)), TAG, [AskDigest, AskStanding]),
+        (rule(targets=(SECRET,)), TAG, [AskDigest, AskLogin]),
         (rule(write="tag"), TAG, []),
     ],
 )

@@ -58,6 +58,14 @@ class AskStanding(msgspec.Struct, frozen=True, gc=False):
     target: str
 
 
+class AskLogin(msgspec.Struct, frozen=True, gc=False):
+    """Does one of the Pod's pull secrets hold a login for this place at the target?"""
+
+    target: str
+    place: Reference
+    audience: Audience
+
+
 class AskHeld(msgspec.Struct, frozen=True, gc=False):
     """Does this target hold the digest? `place` is where the webhook can ask, `platforms` are children to look at."""
 
@@ -68,7 +76,7 @@ class AskHeld(msgspec.Struct, frozen=True, gc=False):
     scheme: str = "https"
 
 
-Ask = AskNamespace | AskPin | AskSibling | AskDigest | AskStanding | AskHeld
+Ask = AskNamespace | AskPin | AskSibling | AskDigest | AskStanding | AskLogin | AskHeld
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -10,6 +10,7 @@ from webhook.core.ask import (
     Absent,
     Ask,
     AskHeld,
+    AskLogin,
     AskPin,
     AskSibling,
     AskStanding,
@@ -184,7 +185,7 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
                 notes.append((Reason.ACCESS_NOT_PROVEN, target.name, refusal))
                 continue
         outcome = _at(step, target, image)
-        if isinstance(outcome, Reference) and (target.gated or target.verify is not None):
+        if isinstance(outcome, Reference) and target.is_asked_first:
             outcome = (yield from _doubts(step, target, outcome, image)) or outcome
         if isinstance(outcome, Reference):
             notes.append((Reason.TARGET_TAKEN, target.name))
@@ -247,6 +248,10 @@ def _doubts(step: Settle, target: Target, place: Reference, image: Reference) ->
         fact = yield AskStanding(target.name)
         if isinstance(fact, Failed | Absent):
             return (Reason.TARGET_UNHEALTHY, target.name)
+    if target.pull == "secret":
+        login = yield AskLogin(target.name, place, step.subject.audience)
+        if isinstance(login, Absent):
+            return (Reason.NO_PULL_SECRET, target.name)
     if target.verify is not None and image.digest is not None:
         try:
             asked = target.verify.at.fill(image) if target.verify.at is not None else place
