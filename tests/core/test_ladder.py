@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, decide, known, pod, steps, subject
+from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, E, decide, known, pod, steps, subject
 from webhook.core.admission import warning_of
 from webhook.core.annotation import IMAGES, Entry, written
 from webhook.core.ask import (
@@ -24,9 +24,9 @@ from webhook.core.ask import (
 )
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
-from webhook.core.plan import arm_of
+from webhook.core.plan import arm_of, plan
 from webhook.core.reason import Reason
-from webhook.core.rules import Rule
+from webhook.core.rules import Rule, RuleSet
 from webhook.core.subject import subjects_of
 from webhook.core.targets import Place, Target, Verify
 
@@ -323,6 +323,38 @@ OWNED = {
 )
 def test_asks_no_more_than_it_needs(the_rule: Rule, image: str, expected: list[type[Ask]]) -> None:
     assert asks(image, the_rule) == expected
+
+
+@pytest.mark.parametrize(
+    ("the_rule", "digest", "expected"),
+    [
+        (PRIVATE, known(), (Action.REWRITTEN, Reason.LOCKED, CACHED, Source.LOCKED)),
+        (PRIVATE, Absent(), (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)),
+        (PRIVATE, DOWN, (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)),
+        (rule(targets=(REGIONAL,)), DOWN, (Action.REWRITTEN, Reason.LOCKED, MIRRORED, Source.LOCKED)),
+    ],
+    ids=["confirmed", "denied", "down", "a target with a password"],
+)
+def test_a_locked_digest_is_no_proof_that_this_namespace_may_have_it(
+    the_rule: Rule, digest: Answer, expected: tuple[Action, Reason, str, Source]
+) -> None:
+    rules = RuleSet([the_rule], locked={TAG: D})
+    (step,) = plan(subject(pod(TAG)), rules, sealer=SEALER, milliseconds=NOON)
+    decision, asked = decide(step, digest=digest)
+    assert outcome(decision) == expected
+    assert [str(one.images[0]) for one in asked if isinstance(one, AskDigest)] in ([], [GIVEN])
+
+
+@pytest.mark.parametrize("entry", [Entry(TAG, D, "", "private", "locked"), Entry(TAG, D, "regional", "private", "locked"), Entry(TAG, E, "kraken", "private", "locked")], ids=["no target", "another target", "another digest"])  # fmt: skip
+def test_our_seal_of_something_else_is_no_proof_either(entry: Entry) -> None:
+    """What was locked and denied in the first round must not get into the cache in the second."""
+    the_rule = rule(targets=(KRAKEN,))
+    made = pod(f"registry.example.com/team/app@{entry.digest}")
+    text = written({"containers/c0": entry}, subject(made), SEALER, NOON)
+    made["metadata"]["annotations"] = {IMAGES: text}
+    (step,) = plan(subject(made), RuleSet([the_rule], locked={TAG: D}), sealer=SEALER, milliseconds=NOON)
+    decision, _ = decide(step, digest=Absent())
+    assert outcome(decision) == (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)
 
 
 def test_asks_the_pin_of_the_rollout_first_and_then_no_registry() -> None:
