@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
 from tests.doors import HOST, SPARE, Clock, Registries, Wallets, digest_ask, held_ask, login, settled, soon
 from tests.support.until import STALL
@@ -129,6 +130,11 @@ async def test_a_reload_that_keeps_less_keeps_what_was_used_last(world: World) -
 async def test_other_platforms_are_another_question(world: World) -> None:
     await world.fetch(held_ask(platforms=("linux/amd64",)))
     assert world.holdings.peek(held_ask(platforms=("linux/arm64",))) is None
+
+
+async def test_what_was_said_in_the_clear_is_not_believed_where_tls_is_wanted(world: World) -> None:
+    await world.fetch(replace(held_ask(), scheme="http"))
+    assert world.holdings.peek(held_ask()) is None
 
 
 async def test_a_target_gets_the_credentials_of_its_own_host(world: World) -> None:

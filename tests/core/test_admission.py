@@ -160,6 +160,13 @@ def test_a_pod_without_metadata_is_patched_without_annotation() -> None:
     assert patched(document, answer(review(document))) == {"spec": {"containers": [{"name": "c0", "image": CACHED}]}}
 
 
+def test_a_pod_without_metadata_is_not_taken_for_an_equal_one_that_has_some() -> None:
+    document = {**pod(TAG), "metadata": {}}
+    assert IMAGES in patched(document, answer(review(document)))["metadata"]["annotations"]
+    del document["metadata"]
+    assert patched(document, answer(review(document)))["spec"]["containers"][0]["image"] == CACHED
+
+
 @pytest.mark.parametrize(
     "change",
     [
