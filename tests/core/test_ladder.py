@@ -404,6 +404,16 @@ def test_verification_asks_where_the_webhook_can_reach_the_cache_with_its_platfo
     assert decision.to == CACHED
 
 
+def test_each_target_but_the_last_is_asked_as_one_that_has_another_behind_it() -> None:
+    targets = (VERIFIED, msgspec.structs.replace(VERIFIED, name="far", place=Place("us.example.net/{path}")))
+    (step,) = steps(pod(TAG), rule(targets=targets))
+    _, asked = decide(step, held=DOWN)
+    assert [(one.target, one.has_next) for one in asked if isinstance(one, AskHeld)] == [
+        ("regional", True),
+        ("far", False),
+    ]
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
