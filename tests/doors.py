@@ -134,9 +134,12 @@ def digest_ask(
     return AskDigest(images or (TAG,), Audience(namespace, account), since)
 
 
-def held_ask(host: str = HOST, namespace: str = "default", platforms: tuple[str, ...] = ()) -> AskHeld:
+def held_ask(
+    host: str = HOST, namespace: str = "default", platforms: tuple[str, ...] = (), *, has_next: bool = False
+) -> AskHeld:
     """Does this host hold the digest?"""
-    return AskHeld("regional", Reference(host, "team/app", None, D), Audience(namespace), platforms)
+    place = Reference(host, "team/app", None, D)
+    return AskHeld("regional", place, Audience(namespace), platforms, has_next=has_next)
 
 
 def soon(seconds: float = 5.0) -> float:

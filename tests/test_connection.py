@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tests.support.serving import Connection, Running, post, review, serving
+from webhook import listening
 from webhook.core.admission import MAX_BODY
 from webhook.core.secret import Secret
 from webhook.desk import PATIENCE
@@ -291,6 +292,21 @@ async def test_a_request_that_does_not_arrive_in_time_is_told_so(*, lane: bool) 
         }
         assert all(b"connection: close" in answer for answer in answers)
         assert running.engine.now == []
+
+
+@BOTH
+async def test_an_idle_connection_ends_by_itself_but_not_before_the_api_server_gives_it_up(
+    monkeypatch: pytest.MonkeyPatch, *, lane: bool
+) -> None:
+    # client-go keeps an idle one for 90 s; a review that crosses our close is lost.
+    assert listening.KEEP_ALIVE > 90
+    monkeypatch.setattr(listening, "KEEP_ALIVE", 0)
+    async with serving(lane=lane, patience=0.2) as running:
+        connection = await running.connect()
+        await connection.send(post(WHOLE))
+        assert (await connection.answer())[0] == 200
+        async with asyncio.timeout(30):
+            assert await connection.is_closed()
 
 
 async def test_it_has_ten_seconds() -> None:

@@ -207,13 +207,14 @@ def opened(clock: Clock, *, by: Fact = DOWN) -> Breaker:
         (throttled(7.0), True),
     ],
 )
-def test_one_probe_decides(answer: Fact, is_open: bool) -> None:
+@pytest.mark.parametrize("because", [DOWN, throttled(7.0)], ids=["down", "throttled"])
+def test_one_probe_decides(because: Fact, answer: Fact, is_open: bool) -> None:
     clock = Clock()
-    breaker = opened(clock)
+    breaker = opened(clock, by=because)
     clock.forward(OPEN_FOR)
     assert breaker.refusal() is None
     with breaker.asking() as heard:
-        assert breaker.refusal() == DOWN
+        assert breaker.refusal() == because
         heard(answer)
     assert (breaker.refusal() is not None) is is_open
 

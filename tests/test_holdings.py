@@ -90,6 +90,17 @@ async def test_a_hanging_target_is_answered_for_in_time_and_the_work_goes_on(wor
     assert world.holdings.peek(held_ask()) == Passed(1.0)
 
 
+async def test_a_hanging_target_leaves_time_for_the_one_behind_it(world: World) -> None:
+    door, slow = world.registries.hang(HOST), world.registries.hang(SPARE)
+    deadline = soon(1.0)
+    fact = await world.holdings.fetch(held_ask(has_next=True), deadline=deadline)
+    assert isinstance(fact, Failed)
+    assert fact.reason is Reason.OUT_OF_TIME
+    asyncio.get_running_loop().call_later(0.05, slow.set)
+    assert await world.holdings.fetch(held_ask(SPARE), deadline=deadline) == Passed(1.0)
+    door.set()
+
+
 async def test_a_target_that_is_down_is_let_be_and_another_is_not(world: World) -> None:
     world.registries.held = DOWN
     for _ in range(TRIPS_AFTER):
@@ -135,6 +146,11 @@ async def test_what_was_told_over_plain_http_is_no_answer_over_tls(world: World)
 async def test_other_platforms_are_another_question(world: World) -> None:
     await world.fetch(held_ask(platforms=("linux/amd64",)))
     assert world.holdings.peek(held_ask(platforms=("linux/arm64",))) is None
+
+
+async def test_what_was_said_in_the_clear_is_not_believed_where_tls_is_wanted(world: World) -> None:
+    await world.fetch(replace(held_ask(), scheme="http"))
+    assert world.holdings.peek(held_ask()) is None
 
 
 async def test_a_target_gets_the_credentials_of_its_own_host(world: World) -> None:

@@ -161,15 +161,18 @@ async def test_one_that_is_not_there_is_told() -> None:
     kube.close()
 
 
-def pages(*sizes: int, expire: int = 0) -> Reply:
-    """A list in pages; `expire` is the number of times that a second page has expired."""
+def pages(*sizes: int, expire: int = 0, rest: bytes = b"") -> Reply:
+    """A list in pages; `expire` is the number of times that a page after the first has expired, `rest` what is said then:
+    by itself where its rest begins."""
     left = [expire]
 
     def reply(handler: Handler) -> None:
-        number = int(handler.path.partition("continue=")[2] or 0)
+        token = handler.path.partition("continue=")[2]
+        number = int(token.removeprefix("rest-") or 0)
         if number and left[0]:
             left[0] -= 1
-            handler.say(410)
+            expired = {"kind": "Status", "code": 410, "metadata": {"continue": f"rest-{number}"}}
+            handler.say(410, rest or json.dumps(expired).encode())
             return
         more = {"continue": str(number + 1)} if number + 1 < len(sizes) else {}
         handler.say(200, json.dumps({"metadata": more, "items": [{"page": number}] * sizes[number]}).encode())
@@ -189,12 +192,18 @@ async def test_a_list_comes_page_by_page(server: Server) -> None:
     assert server.asked[0][1] == "/pods?limit=250"
 
 
-async def test_a_list_that_expires_on_the_way_is_begun_again_once(server: Server) -> None:
-    server.running.reply = pages(1, 1, expire=1)
-    assert [item["page"] for item in await listed(server.kube)] == [0, 0, 1]
-    server.running.reply = pages(1, 1, expire=9)
+async def test_a_list_that_expires_on_the_way_goes_on_and_gives_no_item_twice(server: Server) -> None:
+    server.running.reply = pages(1, 2, 1, expire=1)
+    assert [item["page"] for item in await listed(server.kube)] == [0, 1, 1, 2]
+    assert [path.partition("&continue=")[2] for _, path, *_ in server.asked] == ["", "1", "rest-1", "2"]
+
+
+@pytest.mark.parametrize("rest", [b"", b"{}", b'{"metadata": {}}', b"<html>"], ids=["again", "none", "empty", "odd"])
+async def test_a_list_that_expires_for_good_is_broken(server: Server, rest: bytes) -> None:
+    server.running.reply = pages(1, 1, expire=9, rest=rest)
     with pytest.raises(ListBroke, match="410"):
         await listed(server.kube)
+    assert len(server.asked) <= 3
 
 
 @pytest.mark.parametrize(

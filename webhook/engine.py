@@ -11,6 +11,7 @@ from webhook.core.ask import (
     Ask,
     AskDigest,
     AskHeld,
+    AskLogin,
     AskNamespace,
     AskPin,
     AskSibling,
@@ -325,7 +326,7 @@ def _name(ask: Ask) -> str:
     match ask:
         case AskDigest():
             return ask.images[0].repository
-        case AskHeld():
+        case AskHeld() | AskLogin():
             return ask.place.repository
         case AskStanding():
             return ask.target

@@ -20,6 +20,11 @@ HELD_FOR: Final = 600.0
 LACKED_FOR: Final = 10.0
 """Seconds for which a no is believed: it may be on its way there."""
 
+SHARE: Final = 0.6
+"""Of the time that is left, how much of it a target is waited for when another one stands behind it."""
+SHORTEST: Final = 0.25
+"""Seconds that it is waited for at least: less would find every target wanting."""
+
 Answer = Passed | Absent | Failed
 Key = tuple[Reference, tuple[str, ...], str, bytes]
 """Place, platforms, scheme and the fingerprint of the credentials that are used there."""
@@ -85,6 +90,9 @@ class Holdings(Oracle):
         """Ask the target."""
         asked = _read(ask)
         within = deadline - MARGIN
+        if asked.has_next:
+            now = asyncio.get_running_loop().time()
+            within = min(within, now + max(SHORTEST, (within - now) * SHARE))
         candidates = await self._credentials.fetch(asked.place, asked.audience, deadline=within)
         fact = self._recall(asked, candidates)
         if fact is None:

@@ -79,12 +79,20 @@ Scope = Callable[[Manifest], tuple[str, str]]
 
 class Look:
     """Reads live objects. `templates` are the kinds and where their Pod templates are; `seen` is told how many objects
-    were read so far."""
+    were read so far; `within` are the seconds for an object by its name."""
 
-    def __init__(self, api: Api, templates: Mapping[str, str], *, seen: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        api: Api,
+        templates: Mapping[str, str],
+        *,
+        seen: Callable[[int], None] = lambda _: None,
+        within: float = WITHIN,
+    ) -> None:
         self._api = api
         self._templates = templates
         self._seen = seen
+        self._within = within
         self._count = 0
 
     async def every(self, namespace: str, selector: str = "") -> list[Live | Unread]:
@@ -187,7 +195,7 @@ class Look:
             return Unread(shown, namespace, ODD)
 
     async def _get(self, path: str) -> Answer:
-        return await self._api.get(path, deadline=asyncio.get_running_loop().time() + WITHIN)
+        return await self._api.get(path, deadline=asyncio.get_running_loop().time() + self._within)
 
     async def _completed(self, found: Sequence[tuple[Resource, Manifest]], scope: Scope) -> list[Live | Unread]:
         """Objects with their revisions, listed as few times as the scope allows."""

@@ -254,7 +254,8 @@ class Target(Settings):
     health: Health | None = None
     """Gate on its health."""
     pull: Literal["anonymous", "node", "secret"] | None = None
-    """Whose credentials the kubelet has there. Default: anonymous for localhost, else node."""
+    """Whose credentials the kubelet has there. Default: anonymous for localhost, else node. To a target with `secret` goes
+    no Pod whose pull secrets, or those of its service account, hold no login for it, as far as Moorage may read them."""
     guard: Literal["off", "warn", "refuse"] | None = None
     """What happens to Pods that name this target by hand. Default: warn where pull is anonymous, else off."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from webhook.config import Loaded
-from webhook.core.ask import AskDigest, AskHeld, AskNamespace, AskPin, AskSibling, AskStanding, Oracle
+from webhook.core.ask import AskDigest, AskHeld, AskLogin, AskNamespace, AskPin, AskSibling, AskStanding, Oracle
 from webhook.core.reason import Reason
 from webhook.core.seal import Sealer
 from webhook.core.secret import Secret
@@ -85,7 +85,7 @@ class Laptop(msgspec.Struct):
 def offline(loaded: Loaded, *, cluster: "Cluster | None" = None) -> Laptop:
     """Rules and targets, and no registry to ask. Imports no HTTP."""
     asked = Unasked(Reason.OFFLINE)
-    oracles: dict[type, Oracle] = dict.fromkeys((AskDigest, AskHeld, AskStanding, AskPin, AskSibling), asked)
+    oracles: dict[type, Oracle] = dict.fromkeys((AskDigest, AskHeld, AskLogin, AskStanding, AskPin, AskSibling), asked)
     if cluster is not None:
         oracles |= cluster.oracles(loaded)
     sealer = cluster.sealer if cluster is not None else own_sealer()
@@ -171,6 +171,7 @@ def _oracles(
             budget=loaded.resolving.budget,
             entries=loaded.resolving.entries,
         ),
+        AskLogin: no_cluster,
         AskStanding: no_cluster,
         AskPin: no_cluster,
         AskSibling: no_cluster,
@@ -191,14 +192,16 @@ class Cluster:
         self._books = Books(time.monotonic)
 
     def oracles(self, loaded: Loaded, refused: "Refused | None" = None) -> dict[type, Oracle]:
-        """Who answers for namespaces, pins and siblings under this configuration; `refused` is told of what may not be
+        """Who answers for namespaces, pins, siblings and pull secrets under this configuration; `refused` is told of what may not be
         read."""
         from webhook.books import unheard
+        from webhook.credentials.at_targets import LoginsAtTargets
         from webhook.namespaces import Namespaces
         from webhook.revisions import Pins, Siblings
 
         books, remembered, tell = self._books, loaded.resolving.pins, refused or unheard
         return {
+            AskLogin: LoginsAtTargets(self.pull_secrets()),
             AskNamespace: Namespaces(self.kube, books.namespaces, refused=tell),
             AskPin: Pins(self.kube, books.pins, self.sealer, remembered=remembered, refused=tell),
             AskSibling: Siblings(self.kube, books.siblings, self.sealer, remembered=remembered, refused=tell),

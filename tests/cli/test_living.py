@@ -24,6 +24,7 @@ from tests.support.aside import aside
 from tests.support.faults import with_status
 from tests.support.living import owner, put, put_deployment
 from tests.support.registry import FakeRegistry, fake_registry, image_document
+from tests.support.secrets import login, put_account, put_secret
 from webhook.core.annotation import Entry
 from webhook.core.annotation import written as images_written
 from webhook.core.pins import written
@@ -32,6 +33,8 @@ from webhook.kube import Answer
 
 KEY = "k" * 32
 REFUSAL = 'admission webhook "pods.moorage.dev" denied the request: c0: {image} refused (Unavailable): no answer'
+
+ENDING = 'pods "p-" is forbidden: unable to create new content in namespace shop because it is being terminated'
 
 
 class World:
@@ -243,6 +246,22 @@ def test_a_kubeconfig_goes_before_the_cluster_of_this_pod(world: World, monkeypa
     assert "serviceaccount holds no token" in world.shell.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["check", "deploy/web"], ["check", "same.json", "--from-cluster"], ["explain", "x", "--owner", "deploy/web"]],
+    ids=["by name", "a manifest's twin", "an owner"],
+)
+def test_an_api_server_that_hangs_is_waited_for_as_long_as_was_asked(world: World, words: list[str]) -> None:
+    """The stand-in gives up after 5 s: then it would be a connection that broke."""
+    world.deployment()
+    installed(world, (world.shell.folder / "moorage.yaml").read_text())
+    place = "/apis/apps/v1/namespaces/shop/deployments/web"
+    world.shell.write("same.json", json.dumps(world.api.objects[place]))
+    world.api.hanging = {place}
+    assert world.type(*words, "--timeout", "200ms") == 3
+    assert "deployment/web in shop: the API server did not answer in time" in world.shell.err
+
+
 def test_what_is_not_found_is_named_and_the_rest_is_done(world: World) -> None:
     world.deployment()
     assert world.type("check", "deploy", "nosuch", "web", "-o", "json") == 2
@@ -448,6 +467,23 @@ def test_a_manifest_that_changes_nothing_is_sent_as_a_pod_of_its_rollout(world: 
     assert "ownerReferences" not in sent[1]["metadata"]
 
 
+def test_a_pod_goes_where_its_pull_secrets_log_in_and_no_other_does(world: World) -> None:
+    mirror = 'targets: {kraken: {image: "mirror.example.com/{path}", pull: secret}}'
+    usual = 'targets: {kraken: {image: "localhost:30081/{path}", pull: anonymous}}'
+    world.shell.write("moorage.yaml", world.configuration().replace(usual, mirror))
+    world.deployment(pinned=False)
+    put_account(world.api, "pull")
+    put_secret(world.api, "pull", {world.registry.host: login("upstream")})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    (image,) = world.result["objects"][0]["images"]
+    assert (image["action"], image["reason"]) == ("pinned", "NoPullSecret")
+    assert image["to"] == f"{world.registry.host}/team/app@{world.new}"
+    put_secret(world.api, "pull", {"mirror.example.com": login("mirror")})
+    assert world.type("check", "deploy/web", "-o", "json") == 0
+    (image,) = world.result["objects"][0]["images"]
+    assert (image["action"], image["to"]) == ("rewritten", f"mirror.example.com/team/app@{world.new}")
+
+
 def test_the_cluster_is_asked_without_any_configuration(world: World) -> None:
     (world.shell.folder / "moorage.yaml").unlink()
     world.shell.write("pod.json", json.dumps(pod(world.image)))
@@ -462,6 +498,7 @@ ANSWERS = [
     ("refused by others", 403, 'pods "p-" is forbidden: violates PodSecurity', 4, ["refused"], "DryRun"),
     ("no rights", 403, 'pods is forbidden: User "x" cannot create resource "pods"', 3, [], ""),
     ("no namespace", 404, 'namespaces "shop" not found', 2, [], ""),
+    ("a namespace that is being deleted", 403, ENDING, 2, [], ""),
     ("a webhook that is down", 500, 'Internal error occurred: failed calling webhook "x"', 3, [], ""),
 ]
 

@@ -16,7 +16,7 @@ from tests.core.world import KRAKEN, NOON, PRIVATE, SEALER, Answer, D, E, decide
 from tests.support.canary import search
 from tests.support.examples import many
 from webhook.core.admission import MAX_SLOTS, BadReview, decode, encode, seconds_allowed, untouched
-from webhook.core.annotation import IMAGES
+from webhook.core.annotation import FRESH_FOR, IMAGES
 from webhook.core.ask import Absent, Ask, AskDigest, Fact, Failed
 from webhook.core.pins import MAX_ANNOTATIONS
 from webhook.core.plan import guard_only, plan
@@ -161,6 +161,13 @@ def test_a_pod_without_metadata_is_patched_without_annotation() -> None:
     assert patched(document, answer(review(document))) == {"spec": {"containers": [{"name": "c0", "image": CACHED}]}}
 
 
+def test_a_pod_without_metadata_is_not_taken_for_an_equal_one_that_has_some() -> None:
+    document = {**pod(TAG), "metadata": {}}
+    assert IMAGES in patched(document, answer(review(document)))["metadata"]["annotations"]
+    del document["metadata"]
+    assert patched(document, answer(review(document)))["spec"]["containers"][0]["image"] == CACHED
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -299,6 +306,37 @@ def test_a_copied_annotation_is_a_hint_only_and_the_upstream_decides() -> None:
     once = patched(document, answer(review(document)))
     later = answer(review(once), at=NOON + 3_600_000, digest=known(E))
     assert patched(once, later)["spec"]["containers"][0]["image"] == f"localhost:30081/team/app@{E}"
+
+
+OWNED = {"ownerReferences": [{"kind": "ReplicaSet", "name": "web-1", "uid": "u1", "controller": True}]}
+STRANGER = {"ownerReferences": [{"kind": "ReplicaSet", "name": "web-1", "uid": "u2", "controller": True}]}
+
+
+@pytest.mark.parametrize(
+    ("namespace", "owner", "later", "is_believed"),
+    [
+        ("shop", OWNED, 900, True),
+        ("shop", OWNED, FRESH_FOR, True),
+        ("shop", OWNED, FRESH_FOR + 1, False),
+        ("shop", OWNED, -FRESH_FOR - 1, False),
+        ("other", OWNED, 900, False),
+        ("shop", STRANGER, 900, False),
+        ("shop", {"ownerReferences": []}, 900, False),
+    ],
+    ids=["its own", "the last moment", "too old", "of the future", "another namespace", "another owner", "no owner"],
+)
+def test_our_seal_opens_the_cache_where_it_was_made_and_for_a_moment(
+    namespace: str, owner: dict[str, Any], later: int, is_believed: bool
+) -> None:
+    document = pod(TAG, **OWNED)
+    once = patched(document, answer(review(document, namespace="shop")))
+    once["metadata"] |= owner
+    response = answer(
+        review(once, namespace=namespace), at=NOON + later, digest=Absent("registry.example.com", denied=True)
+    )
+    assert any("NamedByHand" in one for one in response.get("warnings", ())) is not is_believed
+    kept = patched(once, response)["metadata"]["annotations"]
+    assert (IMAGES in kept) is is_believed
 
 
 def forged(image: str, source: str, digest: str = D) -> dict[str, Any]:

@@ -152,6 +152,9 @@ VERDICTS = [
     (403, 'pods is forbidden: User "x" cannot create resource "pods" in API group "" in the namespace "shop"', Verdict.UNASKED),
     (400, 'admission webhook "a.b" does not support dry run', Verdict.UNASKED),
     (404, 'namespaces "nosuch" not found', Verdict.NO_NAMESPACE),
+    # apiserver, plugin/namespace/lifecycle
+    (403, 'pods "web-" is forbidden: unable to create new content in namespace shop because it is being terminated', Verdict.NO_NAMESPACE),
+    (403, 'admission webhook "a.b" denied the request: because it is being terminated', Verdict.REFUSED),
     (401, "Unauthorized", Verdict.UNASKED),
     (429, "too many requests", Verdict.UNASKED),
     (500, 'Internal error occurred: failed calling webhook "a.b"', Verdict.UNASKED),

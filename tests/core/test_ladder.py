@@ -5,15 +5,28 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, decide, known, pod, steps, subject
+from tests.core.world import KRAKEN, NOON, PRIVATE, REGIONAL, SEALER, Answer, D, E, decide, known, pod, steps, subject
 from webhook.core.admission import warning_of
 from webhook.core.annotation import IMAGES, Entry, written
-from webhook.core.ask import Absent, Ask, AskDigest, AskHeld, AskPin, AskStanding, Fact, Failed, Known, NotAsked, Passed
+from webhook.core.ask import (
+    Absent,
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskLogin,
+    AskPin,
+    AskStanding,
+    Fact,
+    Failed,
+    Known,
+    NotAsked,
+    Passed,
+)
 from webhook.core.decision import Action, Decision, Source
 from webhook.core.globs import Globs
-from webhook.core.plan import arm_of
+from webhook.core.plan import arm_of, plan
 from webhook.core.reason import Reason
-from webhook.core.rules import Rule
+from webhook.core.rules import Rule, RuleSet
 from webhook.core.subject import subjects_of
 from webhook.core.targets import Place, Target, Verify
 
@@ -40,6 +53,7 @@ def settled(image: str, the_rule: Rule, **answers: Answer) -> Decision:
 LONG_PATH = f"registry.example.com/{'a' * 250}"
 LONG = f"{LONG_PATH}:stable"
 FAR = Place("up.example.com/mirror/{path}")
+SECRET = msgspec.structs.replace(REGIONAL, pull="secret")
 VERIFIED = msgspec.structs.replace(REGIONAL, verify=Verify())
 GATED = msgspec.structs.replace(REGIONAL, gated=True)
 PARTIAL = msgspec.structs.replace(KRAKEN, paths=Globs(("other/**",)))
@@ -187,6 +201,34 @@ ROWS: list[tuple[str, str, Rule, dict[str, Answer], tuple[Action, Reason, str, S
         (Action.REWRITTEN, Reason.RESOLVED, CACHED, Source.FRESH),
     ),
     (
+        "a pull secret for the target",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": Passed()},
+        (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH),
+    ),
+    (
+        "no pull secret for the target",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": Absent()},
+        (Action.PINNED, Reason.NO_PULL_SECRET, UPSTREAM, Source.FRESH),
+    ),
+    (
+        "no pull secret for the target of a tag",
+        TAG,
+        rule(targets=(SECRET,), write="tag"),
+        {"login": Absent()},
+        (Action.UNCHANGED, Reason.NO_PULL_SECRET, "", Source.NONE),
+    ),
+    (
+        "pull secrets that nobody may read",
+        TAG,
+        rule(targets=(SECRET,)),
+        {"login": NotAsked(Reason.PULL_SECRETS_NOT_READ)},
+        (Action.REWRITTEN, Reason.RESOLVED, MIRRORED, Source.FRESH),
+    ),
+    (
         "target unhealthy",
         TAG,
         rule(targets=(GATED,)),
@@ -275,11 +317,44 @@ OWNED = {
         (rule(targets=(REGIONAL,)), GIVEN, []),
         (rule(targets=(VERIFIED,)), TAG, [AskDigest, AskHeld]),
         (rule(targets=(GATED,)), TAG, [AskDigest, AskStanding]),
+        (rule(targets=(SECRET,)), TAG, [AskDigest, AskLogin]),
         (rule(write="tag"), TAG, []),
     ],
 )
 def test_asks_no_more_than_it_needs(the_rule: Rule, image: str, expected: list[type[Ask]]) -> None:
     assert asks(image, the_rule) == expected
+
+
+@pytest.mark.parametrize(
+    ("the_rule", "digest", "expected"),
+    [
+        (PRIVATE, known(), (Action.REWRITTEN, Reason.LOCKED, CACHED, Source.LOCKED)),
+        (PRIVATE, Absent(), (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)),
+        (PRIVATE, DOWN, (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)),
+        (rule(targets=(REGIONAL,)), DOWN, (Action.REWRITTEN, Reason.LOCKED, MIRRORED, Source.LOCKED)),
+    ],
+    ids=["confirmed", "denied", "down", "a target with a password"],
+)
+def test_a_locked_digest_is_no_proof_that_this_namespace_may_have_it(
+    the_rule: Rule, digest: Answer, expected: tuple[Action, Reason, str, Source]
+) -> None:
+    rules = RuleSet([the_rule], locked={TAG: D})
+    (step,) = plan(subject(pod(TAG)), rules, sealer=SEALER, milliseconds=NOON)
+    decision, asked = decide(step, digest=digest)
+    assert outcome(decision) == expected
+    assert [str(one.images[0]) for one in asked if isinstance(one, AskDigest)] in ([], [GIVEN])
+
+
+@pytest.mark.parametrize("entry", [Entry(TAG, D, "", "private", "locked"), Entry(TAG, D, "regional", "private", "locked"), Entry(TAG, E, "kraken", "private", "locked")], ids=["no target", "another target", "another digest"])  # fmt: skip
+def test_our_seal_of_something_else_is_no_proof_either(entry: Entry) -> None:
+    """What was locked and denied in the first round must not get into the cache in the second."""
+    the_rule = rule(targets=(KRAKEN,))
+    made = pod(f"registry.example.com/team/app@{entry.digest}")
+    text = written({"containers/c0": entry}, subject(made), SEALER, NOON)
+    made["metadata"]["annotations"] = {IMAGES: text}
+    (step,) = plan(subject(made), RuleSet([the_rule], locked={TAG: D}), sealer=SEALER, milliseconds=NOON)
+    decision, _ = decide(step, digest=Absent())
+    assert outcome(decision) == (Action.PINNED, Reason.ACCESS_NOT_PROVEN, UPSTREAM, Source.LOCKED)
 
 
 def test_asks_the_pin_of_the_rollout_first_and_then_no_registry() -> None:
@@ -327,6 +402,16 @@ def test_verification_asks_where_the_webhook_can_reach_the_cache_with_its_platfo
         ("linux/arm64",),
     )
     assert decision.to == CACHED
+
+
+def test_each_target_but_the_last_is_asked_as_one_that_has_another_behind_it() -> None:
+    targets = (VERIFIED, msgspec.structs.replace(VERIFIED, name="far", place=Place("us.example.net/{path}")))
+    (step,) = steps(pod(TAG), rule(targets=targets))
+    _, asked = decide(step, held=DOWN)
+    assert [(one.target, one.has_next) for one in asked if isinstance(one, AskHeld)] == [
+        ("regional", True),
+        ("far", False),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from webhook.core.ask import Ask, AskDigest, AskHeld, AskPin, AskSibling, AskStanding, Fact, Known, NotAsked, Passed
+from webhook.core.ask import (
+    Ask,
+    AskDigest,
+    AskHeld,
+    AskLogin,
+    AskPin,
+    AskSibling,
+    AskStanding,
+    Fact,
+    Known,
+    NotAsked,
+    Passed,
+)
 from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.ladder import settle
@@ -50,7 +62,7 @@ def steps(document: dict[str, Any], *rules: Rule, namespace: str = "default") ->
 
 
 def decide(step: Step | Pinning, **answers: Answer) -> tuple[Decision, list[Ask]]:
-    """Climb one ladder: `digest`, `pin`, `sibling`, `standing` and `held` answer; also what was asked, in order."""
+    """Climb one ladder: `digest`, `pin`, `sibling`, `standing`, `held` and `login` answer; also what was asked, in order."""
     asked: list[Ask] = []
     ladder = settle(step)
     try:
@@ -73,13 +85,21 @@ def known(digest: str = D, source: str = "fresh", **more: Any) -> Known:
     return Known(digest, source, "registry.example.com", "file", **more)
 
 
-_NAMES = {AskDigest: "digest", AskPin: "pin", AskSibling: "sibling", AskStanding: "standing", AskHeld: "held"}
+_NAMES = {
+    AskDigest: "digest",
+    AskPin: "pin",
+    AskSibling: "sibling",
+    AskStanding: "standing",
+    AskHeld: "held",
+    AskLogin: "login",
+}
 _DEFAULTS: dict[str, Answer] = {
     "digest": known(),
     "pin": NotAsked(Reason.NO_CLUSTER),
     "sibling": NotAsked(Reason.NO_CLUSTER),
     "standing": Passed(),
     "held": Passed(),
+    "login": Passed(),
 }
 
 

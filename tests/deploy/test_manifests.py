@@ -150,6 +150,19 @@ def test_a_pod_has_the_time_that_its_end_takes(build: Build) -> None:
 
 
 @every_variant
+def test_reviews_are_answered_while_pods_or_nodes_are_replaced(build: Build) -> None:
+    server = of_kind(build(), "Deployment")
+    assert server["spec"]["replicas"] >= (1 if build is VARIANTS["overlays/development"] else 2)
+    rolling = server["spec"]["strategy"]["rollingUpdate"]
+    # On the node's own ports there is no place for one more before another goes.
+    in_place = server["spec"]["template"]["spec"].get("hostNetwork", False)
+    assert rolling == ({"maxUnavailable": 1, "maxSurge": 0} if in_place else {"maxUnavailable": 0, "maxSurge": 1})
+    budget = of_kind(build(), "PodDisruptionBudget")["spec"]
+    assert (budget["maxUnavailable"], budget["unhealthyPodEvictionPolicy"]) == (1, "AlwaysAllow")
+    assert budget["selector"] == server["spec"]["selector"]
+
+
+@every_variant
 def test_what_is_selected_is_there(build: Build) -> None:
     every = build()
     labels = [one["spec"]["template"]["metadata"]["labels"] for one in workloads(every)]

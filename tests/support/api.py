@@ -18,7 +18,7 @@ from webhook.kube import JSON_PATCH, Answer, ListBroke
 
 class FakeApi:
     """Objects by path. `trouble` is said instead of any answer, `forbidden` are resources that this user may not read;
-    `hold` keeps answers back until it is set; `admit` answers dry runs, as other webhooks and policies would have it."""
+    `hold` keeps answers back until it is set, `hanging` are paths that get none; `admit` answers dry runs, as other webhooks and policies would have it."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
@@ -26,6 +26,7 @@ class FakeApi:
         self.trouble: Answer | None = None
         self.forbidden: set[str] = set()
         self.hold: asyncio.Event | None = None
+        self.hanging: set[str] = set()
         self.admit: Callable[[dict[str, Any]], Answer] = _admitted
         self._version = 0
 
@@ -108,6 +109,8 @@ class FakeApi:
                 await asyncio.sleep(0)
                 if self.hold is not None:
                     await self.hold.wait()
+                if path in self.hanging:
+                    await asyncio.Event().wait()
         except TimeoutError:
             return Answer(0, trouble="the API server did not answer in time")
         resource = _resource(path)

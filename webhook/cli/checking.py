@@ -169,7 +169,7 @@ def _read_all(call: Call) -> list[Input]:
     if wanted.from_cluster:
         from webhook.cli.living import with_twins
 
-        with_twins(call.reach.kube, inputs, call.templates)
+        with_twins(call.reach.kube, inputs, call.templates, call.chosen.timeout)
     return inputs
 
 
@@ -179,7 +179,8 @@ def _live_inputs(call: Call) -> list[Input]:
     wanted = call.wanted
     named = living.wanted(wanted.words, call.templates, selector=wanted.selector, everywhere=wanted.everywhere)
     namespace = "" if wanted.everywhere else call.namespace
-    inputs = living.inputs(living.look(call.reach.kube, named, call.templates, namespace, wanted.selector))
+    within = call.chosen.timeout
+    inputs = living.inputs(living.look(call.reach.kube, named, call.templates, namespace, wanted.selector, within))
     if not inputs:
         common.say(f"No resources found in {namespace} namespace." if namespace else "No resources found.")
     return inputs

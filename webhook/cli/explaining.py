@@ -59,7 +59,7 @@ def run(wanted: Wanted, chosen: common.Choices) -> Exit:
 def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded") -> Exit:
     needs_cluster = wanted.from_cluster or bool(wanted.owner)
     namespace = wanted.namespace or (reach.namespace if needs_cluster else "default")
-    live = _owner(wanted, reach, namespace, loaded)
+    live = _owner(wanted, reach, namespace, loaded, chosen.timeout)
     subject = _subject(wanted, namespace, live)
     if not subject.slots:
         common.say(f"moorage: {wanted.image!r} names no image")
@@ -82,12 +82,12 @@ def _run(wanted: Wanted, chosen: common.Choices, reach: Reach, loaded: "Loaded")
     return _code(explained)
 
 
-def _owner(wanted: Wanted, reach: Reach, namespace: str, loaded: "Loaded") -> "Live | None":
+def _owner(wanted: Wanted, reach: Reach, namespace: str, loaded: "Loaded", within: float) -> "Live | None":
     if not wanted.owner:
         return None
     from webhook.cli.rollout import find
 
-    return find(reach, wanted.owner, namespace, loaded.rules.templates)
+    return find(reach, wanted.owner, namespace, loaded.rules.templates, within)
 
 
 def _subject(wanted: Wanted, namespace: str, live: "Live | None") -> Subject:

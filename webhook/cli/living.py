@@ -37,14 +37,16 @@ def look(
     templates: Mapping[str, str],
     namespace: str,
     selector: str,
+    within: float,
 ) -> list[Live | Unread]:
-    """Live objects in the order of their namespaces; without names all that make Pods.
+    """Live objects in the order of their namespaces; without names all that make Pods. `within` are the seconds for one
+    by its name.
 
     Raises:
         Stop: the selector is none.
     """
     with Bar("reading the cluster") as bar:
-        reader = Look(kube, templates, seen=bar.show)
+        reader = Look(kube, templates, seen=bar.show, within=within)
         try:
             found = asyncio.run(
                 reader.named(named, namespace, selector) if named else reader.every(namespace, selector),
@@ -104,9 +106,9 @@ def owners_of(live: Live) -> tuple[Mapping[str, Any], ...]:
     return tuple(live.manifest["metadata"].get("ownerReferences") or ()) if live.resource.kind == "Pod" else ()
 
 
-def with_twins(kube: Kube, read: Sequence[Input], templates: Mapping[str, str]) -> None:
+def with_twins(kube: Kube, read: Sequence[Input], templates: Mapping[str, str], within: float) -> None:
     """Let manifests that change nothing about a live object be decided as that: its Pods go on as they are."""
-    reader = Look(kube, templates)
+    reader = Look(kube, templates, within=within)
 
     async def one(each: Input, found: Found) -> None:
         twin = await reader.twin(found.manifest, found.subject)

@@ -21,7 +21,7 @@ from webhook.live import Look
 from webhook.revisions import siblings_of
 
 
-def find(reach: Reach, word: str, namespace: str, templates: Mapping[str, str]) -> Live:
+def find(reach: Reach, word: str, namespace: str, templates: Mapping[str, str], within: float) -> Live:
     """The live workload that a word names.
 
     Raises:
@@ -35,7 +35,7 @@ def find(reach: Reach, word: str, namespace: str, templates: Mapping[str, str]) 
         raise Stop(Exit.USAGE, f"--owner {word}: write it as KIND/NAME")
     if any(one.resource is POD for one in named):
         raise Stop(Exit.USAGE, f"--owner {word}: a Pod owns none; name the workload that makes it")
-    (found,) = asyncio.run(Look(reach.kube, templates).named(named, namespace))
+    (found,) = asyncio.run(Look(reach.kube, templates, within=within).named(named, namespace))
     if isinstance(found, Unread):
         raise Stop(Exit.USAGE if found.is_missing else Exit.UNASKED, str(withheld(found)))
     return found

@@ -58,17 +58,27 @@ class AskStanding(msgspec.Struct, frozen=True, gc=False):
     target: str
 
 
+class AskLogin(msgspec.Struct, frozen=True, gc=False):
+    """Does one of the Pod's pull secrets hold a login for this place at the target?"""
+
+    target: str
+    place: Reference
+    audience: Audience
+
+
 class AskHeld(msgspec.Struct, frozen=True, gc=False):
-    """Does this target hold the digest? `place` is where the webhook can ask, `platforms` are children to look at."""
+    """Does this target hold the digest? `place` is where the webhook can ask, `platforms` are children to look at.
+    `has_next` says that another target is there to be asked if this one is silent: it gets a share of the time."""
 
     target: str
     place: Reference
     audience: Audience
     platforms: tuple[str, ...] = ()
     scheme: str = "https"
+    has_next: bool = False
 
 
-Ask = AskNamespace | AskPin | AskSibling | AskDigest | AskStanding | AskHeld
+Ask = AskNamespace | AskPin | AskSibling | AskDigest | AskStanding | AskLogin | AskHeld
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -17,6 +17,10 @@ _NOT_OF_A_NEW_POD: Final = frozenset({"ephemeralContainers", "nodeName"})
 """Fields of a running Pod's spec that are written after its creation."""
 _RIGHTS: Final = re.compile(r"pods is forbidden: User ")
 """How the API server refuses a user (apiserver, responsewriters.ForbiddenStatusError); admission names the Pod."""
+_ENDING: Final = re.compile(
+    r'pods "[^"]*" is forbidden: unable to create new content in namespace \S+ because it is being '
+)
+"""How it refuses whatever is made in a namespace that is being deleted (apiserver, plugin/namespace/lifecycle)."""
 _NO_DRY_RUN: Final = "does not support dry run"
 _REASONS: Final = {reason.value: reason for reason in Reason}
 _OF_SOURCE: Final = {Source.STALE: Reason.STALE, Source.GIVEN: Reason.GIVEN, Source.LOCKED: Reason.LOCKED}
@@ -28,6 +32,7 @@ class Verdict(Enum):
     ADMITTED = "admitted"
     REFUSED = "refused"
     NO_NAMESPACE = "no namespace"
+    """There is none, or it is being deleted."""
     UNASKED = "unasked"
 
 
@@ -59,7 +64,7 @@ def verdict(status: int, message: str) -> Verdict:
     """What a status says; `message` is the API server's."""
     if 200 <= status <= 299:
         return Verdict.ADMITTED
-    if status == 404:
+    if status == 404 or (status == 403 and _ENDING.match(message)):
         return Verdict.NO_NAMESPACE
     if _NO_DRY_RUN in message or (status == 403 and _RIGHTS.match(message)):
         return Verdict.UNASKED

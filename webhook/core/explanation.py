@@ -13,6 +13,7 @@ _TARGETS: Final = frozenset(
         Reason.TARGET_TAKEN,
         Reason.PATH_NOT_SERVED,
         Reason.ACCESS_NOT_PROVEN,
+        Reason.NO_PULL_SECRET,
         Reason.TARGET_UNHEALTHY,
         Reason.TARGET_LACKS_DIGEST,
         Reason.TARGET_NOT_ASKED,

@@ -10,6 +10,7 @@ from webhook.core.ask import (
     Absent,
     Ask,
     AskHeld,
+    AskLogin,
     AskPin,
     AskSibling,
     AskStanding,
@@ -174,7 +175,8 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
     if step.arm == "pin":
         passed_over = Reason.OUTSIDE_PERCENT
         notes.append((Reason.OUTSIDE_PERCENT, step.subject.workload, step.rule.percent))
-    for target in step.rule.targets if step.arm != "pin" else ():
+    targets = step.rule.targets if step.arm != "pin" else ()
+    for number, target in enumerate(targets, 1):
         proven = proof or _is_sealed(step, target, image)
         if target.asks_no_password and not proven and target.paths.matches(step.image.path):
             refusal = yield from _prove(step, image, notes)
@@ -184,8 +186,8 @@ def _place(step: Settle, image: Reference, found: Found | None) -> Asking:
                 notes.append((Reason.ACCESS_NOT_PROVEN, target.name, refusal))
                 continue
         outcome = _at(step, target, image)
-        if isinstance(outcome, Reference) and (target.gated or target.verify is not None):
-            outcome = (yield from _doubts(step, target, outcome, image)) or outcome
+        if isinstance(outcome, Reference) and target.is_asked_first:
+            outcome = (yield from _doubts(step, target, outcome, image, has_next=number < len(targets))) or outcome
         if isinstance(outcome, Reference):
             notes.append((Reason.TARGET_TAKEN, target.name))
             to = str(outcome)
@@ -241,18 +243,25 @@ def _at(step: Settle, target: Target, image: Reference) -> Reference | Note:
         return (Reason.PATH_NOT_SERVED, target.name, bad.why)
 
 
-def _doubts(step: Settle, target: Target, place: Reference, image: Reference) -> Generator[Ask, Fact, Note | None]:
+def _doubts(
+    step: Settle, target: Target, place: Reference, image: Reference, *, has_next: bool
+) -> Generator[Ask, Fact, Note | None]:
     """Why this target cannot serve the image now, None when it can."""
     if target.gated:
         fact = yield AskStanding(target.name)
         if isinstance(fact, Failed | Absent):
             return (Reason.TARGET_UNHEALTHY, target.name)
+    if target.pull == "secret":
+        login = yield AskLogin(target.name, place, step.subject.audience)
+        if isinstance(login, Absent):
+            return (Reason.NO_PULL_SECRET, target.name)
     if target.verify is not None and image.digest is not None:
         try:
             asked = target.verify.at.fill(image) if target.verify.at is not None else place
         except BadReference as bad:
             return (Reason.PATH_NOT_SERVED, target.name, bad.why)
-        held = yield AskHeld(target.name, asked, step.subject.audience, target.verify.platforms, target.verify.scheme)
+        verify, audience = target.verify, step.subject.audience
+        held = yield AskHeld(target.name, asked, audience, verify.platforms, verify.scheme, has_next)
         match held:
             case Absent():
                 return (Reason.TARGET_LACKS_DIGEST, target.name)

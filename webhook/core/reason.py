@@ -24,6 +24,7 @@ class Reason(StrEnum):
     OUTSIDE_PERCENT = "OutsidePercent"
     PATH_NOT_SERVED = "PathNotServed"
     ACCESS_NOT_PROVEN = "AccessNotProven"
+    NO_PULL_SECRET = "NoPullSecret"  # noqa: S105 - a word, no password
     TARGET_UNHEALTHY = "TargetUnhealthy"
     TARGET_LACKS_DIGEST = "TargetLacksDigest"
     TARGET_NOT_ASKED = "TargetNotAsked"
@@ -86,6 +87,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.OUTSIDE_PERCENT: "The rule's `percent` leaves this workload out: the image is only pinned.",
     Reason.PATH_NOT_SERVED: "The target's `paths` do not cover this path.",
     Reason.ACCESS_NOT_PROVEN: "The target asks no password, and the upstream did not confirm this digest to credentials of this namespace.",
+    Reason.NO_PULL_SECRET: "The target is one with `pull: secret`, and no pull secret of the Pod holds a login for it.",
     Reason.TARGET_UNHEALTHY: "The target's health check fails.",
     Reason.TARGET_LACKS_DIGEST: "The target was asked and does not hold the digest.",
     Reason.TARGET_NOT_ASKED: "The target should be asked for the digest, and could not be.",
@@ -152,6 +154,7 @@ SENTENCE: Final[dict[Reason, str]] = {
     Reason.OUTSIDE_PERCENT: "workload {0} is outside the {1} % that are rewritten: only pinned",
     Reason.PATH_NOT_SERVED: "target {0} passed over: it does not serve {1}",
     Reason.ACCESS_NOT_PROVEN: "target {0} passed over: it asks no password and the upstream did not confirm the digest ({1})",
+    Reason.NO_PULL_SECRET: "target {0} passed over: no pull secret of the Pod holds a login for it",
     Reason.TARGET_UNHEALTHY: "target {0} passed over: not healthy",
     Reason.TARGET_LACKS_DIGEST: "target {0} passed over: it does not hold the digest",
     Reason.TARGET_NOT_ASKED: "target {0} passed over: it could not be asked ({1})",

@@ -120,6 +120,11 @@ class Target(msgspec.Struct, frozen=True):
         """Whether anyone who can name a digest can pull it there."""
         return self.pull == "anonymous"
 
+    @property
+    def is_asked_first(self) -> bool:
+        """Whether something has to be known before an image is sent there."""
+        return self.gated or self.verify is not None or self.pull == "secret"
+
     def holds_name(self, image: Reference) -> bool:
         """Whether the image already names this target: host (under any of loopback's names) and path prefix."""
         return _same_host(image.registry, self.place.host) and image.path.startswith(self.place.prefix)
