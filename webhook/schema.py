@@ -3,6 +3,7 @@
 import ast
 import inspect
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -87,6 +88,7 @@ def _in_draft_7(part: Any) -> Any:
     return [_in_draft_7(one) for one in part] if isinstance(part, list) else part
 
 
+@cache
 def schema_text() -> str:
     """The JSON Schema as `moorage config schema` prints it."""
     return msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n"

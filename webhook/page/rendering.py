@@ -1,6 +1,7 @@
 """From answers to HTML. Everything that is put into a template is escaped, and made printable before."""
 
 import asyncio
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -25,25 +26,10 @@ AT_ONCE: Final = 64
 
 
 class Rendering:
-    """The templates, read and compiled when it is made: nobody who asks waits for that."""
+    """The templates, read and compiled when the first one is made: nobody who asks waits for that."""
 
     def __init__(self) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(FOLDER / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=_shown,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.globals |= {
-            "navigation": NAVIGATION,
-            "outcomes": ("", *get_args(Outcome)),
-            "version": __version__,
-        }
-        for name in self._environment.list_templates():
-            self._environment.get_template(name)
+        self._environment = _environment()
 
     async def render(self, template: str, **values: Any) -> str:
         """A whole page, put together so that reviews are answered in between."""
@@ -53,6 +39,23 @@ class Rendering:
             if len(pieces) % AT_ONCE == 0:
                 await asyncio.sleep(0)
         return "".join(pieces)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals |= {"navigation": NAVIGATION, "outcomes": ("", *get_args(Outcome)), "version": __version__}
+    for name in made.list_templates():
+        made.get_template(name)
+    return made
 
 
 def _shown(value: Any) -> Any:
