@@ -30,8 +30,8 @@ test-node: parts container ## tests on a real node; left out loudly where it can
 test-quick: $(VENV)/dev.stamp ## tests that need no built parts and no cluster, with fewer examples a property
 	$(BIN)/python -m pytest $(QUICK) --hypothesis-profile quick
 
-# Those folders hold nothing that runs without parts, and take a second of each worker to read.
-QUICK := -n auto --dist worksteal --ignore tests/cluster --ignore tests/real -m "not parts and not cluster"
+# Those hold nothing that runs without parts, and take a second and more of each worker to read.
+QUICK := -n auto --dist worksteal --ignore tests/cluster --ignore tests/real --ignore tests/page/test_browser.py -m "not parts and not cluster"
 
 FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/dev.stamp ## try inputs that strangers write, FUZZ_SECONDS=600; what fails is kept in tests/fuzz/corpus
