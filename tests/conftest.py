@@ -1,11 +1,9 @@
-"""What holds for every test: the loop that serves, and nothing but loopback."""
+"""What holds for every test: the loop that serves, whom it trusts, and plugins that watch it."""
 
 import asyncio
 import gc
 import os
-import socket
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import ip_address
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +12,8 @@ import uvloop
 from hypothesis import settings
 
 from tests.cluster.real import DIRECTORY
-from tests.support.figures import pytest_terminal_summary
-from tests.support.searching import pytest_runtest_makereport, pytest_sessionstart
 
-__all__ = ["pytest_runtest_makereport", "pytest_sessionstart", "pytest_terminal_summary"]
+pytest_plugins = ["tests.support.figures", "tests.support.loopback", "tests.support.searching"]
 
 _NODE: Final = Path(__file__).parent / "cluster" / "node"
 
@@ -28,9 +24,23 @@ settings.register_profile("quick", deadline=None, max_examples=10)
 settings.load_profile("default")
 
 
+def pytest_configure() -> None:
+    """A test trusts the authorities that it names. Reading the machine's own takes 30 ms for each TLS context."""
+    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Two more than there are cores: tests wait for time to pass, for processes and for each other."""
     return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) + 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, Any], dict[str, Any]]:
+    """What a worker tells of each phase of each test: its keywords are a third of it, and nobody reads them."""
+    told = yield
+    if "keywords" in told:
+        told["keywords"] = {}
+    return told
 
 
 def pytest_collection_finish() -> None:
@@ -66,22 +76,3 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> M
     if item.path.name in SERVED:
         return {"uvloop": uvloop.new_event_loop}
     return {"asyncio": asyncio.new_event_loop}
-
-
-@pytest.fixture(autouse=True)
-def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """A test that reaches out fails, also where the code under test bears the error. Who means to takes the address from
-    this list. (uvloop dials below this; what it may dial is the doors' own check.)"""
-    connect = socket.socket.connect
-    outside: list[str] = []
-
-    def checked(self: socket.socket, address: Any) -> None:
-        if self.family in {socket.AF_INET, socket.AF_INET6} and not ip_address(address[0]).is_loopback:
-            outside.append(address[0])
-            # An error of the network's own kind, upon which every library closes its socket.
-            raise ConnectionRefusedError("a test dials what is not loopback")
-        connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", checked)
-    yield outside
-    assert not outside, f"a test dialled {outside}"

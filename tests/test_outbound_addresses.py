@@ -106,11 +106,11 @@ async def test_a_name_is_judged_by_what_it_resolves_to(
     assert names.asked == [NAME]
 
 
-async def test_a_private_address_of_a_listed_host_is_dialled(only_loopback: list[str]) -> None:
+async def test_a_private_address_of_a_listed_host_is_dialled(dialled: list[str]) -> None:
     listed = Registry(f"{NAME}:5000", plain_http=True)
     async with door(listed, resolver=Names({NAME: ["10.1.2.3"]})) as outbound:
         await outbound.send(manifest(listed.host), registry=listed, deadline=soon())
-    assert only_loopback.pop() == "10.1.2.3"
+    assert dialled.pop() == "10.1.2.3"
 
 
 @pytest.mark.parametrize("is_broken", [False, True], ids=["well", "broken"])
@@ -154,11 +154,11 @@ async def test_a_realm_at_a_bad_address_gets_no_packet_and_the_advice_names_it(
     assert names.asked == [AUTH]
 
 
-async def test_a_realm_that_is_listed_as_a_registry_may_stand_inside(only_loopback: list[str]) -> None:
+async def test_a_realm_that_is_listed_as_a_registry_may_stand_inside(dialled: list[str]) -> None:
     registry = Registry(NAME, realms=(AUTH,))
     async with door(registry, Registry(AUTH), resolver=Names({AUTH: ["10.1.2.3"]})) as outbound:
         await outbound.send(manifest(AUTH, purpose="token", scheme="https"), registry=registry, deadline=soon())
-    assert only_loopback.pop() == "10.1.2.3"
+    assert dialled.pop() == "10.1.2.3"
 
 
 async def test_a_name_that_leads_elsewhere_a_moment_later_is_judged_again() -> None:

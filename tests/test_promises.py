@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +34,13 @@ IO: Final = frozenset(
 """What reaches out of the process, or shows it the time of day."""
 
 
-def imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+@cache
+def nodes(module: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(module.read_text())))
+
+
+def imports(module: Path) -> Iterator[str]:
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -42,12 +48,12 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def reaches_out(module: Path) -> bool:
-    names = set(imports(ast.parse(module.read_text())))
+    names = set(imports(module))
     return any(name in IO or name.partition(".")[0] in IO for name in names)
 
 
 def functions(module: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(ast.parse(module.read_text())):
+    for node in nodes(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno is not None
             yield f"{module.relative_to(TOP)}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1

@@ -6,7 +6,7 @@ import pytest
 from tests.fuzz.longer import LONGER, Cut
 from tests.fuzz.targets import TARGETS, Target
 from tests.fuzz.trying import TooMuch, campaign, grows_evenly, smaller, tried
-from tests.fuzz.work import Endless, cost, ending
+from tests.fuzz.work import Endless, ending, steps
 
 BY_NAME = {target.name: target for target in TARGETS}
 KEPT = [(target.name, name) for target in TARGETS for name in target.corpus()]
@@ -72,7 +72,7 @@ def test_a_cost_is_the_same_each_time() -> None:
         sum(range(100))
         [one for one in range(100)]  # noqa: C416 - steps of Python are what is counted
 
-    assert cost(run).steps == cost(run).steps > 100
+    assert steps(run) == steps(run) > 100
 
 
 def test_what_is_made_smaller_still_fails() -> None:

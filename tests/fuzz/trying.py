@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from tests.fuzz.longer import LONGER, Cut
 from tests.fuzz.targets import CORPUS, Target
-from tests.fuzz.work import Cost, cost, ending
+from tests.fuzz.work import ending, memory, steps
 
 DOUBLED: Final = 2.5
 """How often the cost may be what it was, where the input is twice as long."""
@@ -68,21 +68,23 @@ def grows_evenly(target: Target, head: bytes, part: bytes, tail: bytes) -> None:
         TooMuch: the cost grows faster than the input.
     """
     times = max(_FEWEST, _LENGTH // max(1, len(part)))
-    costs = [_cost(target, repeated(head, part, tail, times * more)) for more in (1, 2, 4)]
+    runs = [_warm(target, repeated(head, part, tail, times * more)) for more in (1, 2, 4)]
     cut = f"{target.name}: {head!r} + {part!r} again and again + {tail!r}"
-    one, two, four = (each.steps for each in costs)
+    one, two, four = map(steps, runs)
     # What does not depend on the length is taken out.
     if four > _STEPS and four - two > DOUBLED * max(two - one, _STEPS / 10):
         raise TooMuch(f"{cut}: {one}, {two}, {four} steps")
     # Tables double at once, so that only all of it tells.
-    if costs[2].memory > DOUBLED**2 * max(costs[0].memory, _MEMORY):
-        raise TooMuch(f"{cut}: {', '.join(str(each.memory) for each in costs)} bytes")
+    least, most = memory(runs[0]), memory(runs[2])
+    if most > DOUBLED**2 * max(least, _MEMORY):
+        raise TooMuch(f"{cut}: {least} bytes, then {most}")
 
 
-def _cost(target: Target, data: bytes) -> Cost:
+def _warm(target: Target, data: bytes) -> Callable[[], None]:
+    """A run that was made once, so that what is made only once is not counted."""
     run = partial(_quietly, target, data)
     run()
-    return cost(run)
+    return run
 
 
 def _quietly(target: Target, data: bytes) -> None:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-import msgspec
-
 ENDLESS: Final = 30.0
 """Seconds of the processor for one input: of those that fit through the doors the slowest takes a third of it. What is
 quadratic inside a library's C code, where no step of Python is counted, does not end within it."""
@@ -17,13 +15,6 @@ quadratic inside a library's C code, where no step of Python is counted, does no
 
 class Endless(Exception):
     """An input took more of the processor than anything may."""
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """`steps` are bytecodes, `memory` is the most in bytes that was held at once."""
-
-    steps: int
-    memory: int
 
 
 @contextmanager
@@ -46,12 +37,8 @@ def ending(seconds: float = ENDLESS) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
-def cost(run: Callable[[], object]) -> Cost:
-    """What it takes. Run it once before, so that what is made only once is not counted."""
-    return Cost(_steps(run), _memory(run))
-
-
-def _steps(run: Callable[[], object]) -> int:
+def steps(run: Callable[[], object]) -> int:
+    """How many bytecodes of Python it takes."""
     count = 0
 
     def inside(frame: FrameType, event: str, _: Any) -> Any:
@@ -70,7 +57,8 @@ def _steps(run: Callable[[], object]) -> int:
     return count
 
 
-def _memory(run: Callable[[], object]) -> int:
+def memory(run: Callable[[], object]) -> int:
+    """The most in bytes that it holds at once."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

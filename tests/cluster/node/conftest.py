@@ -14,11 +14,6 @@ from tests.cluster.upstream import Upstream
 from tests.parts import part
 
 
-@pytest.fixture(autouse=True)
-def only_loopback() -> None:
-    """Nothing to forbid: in these namespaces there is no way to anything but the cluster."""
-
-
 @pytest.fixture(scope="session")
 def plane() -> Iterator[Running]:
     """The cluster in which this run was started."""

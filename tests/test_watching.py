@@ -1,4 +1,4 @@
-"""The search for secrets in what a run writes finds them: a run of its own, in which each way is used once."""
+"""What watches every test finds what it is there for: a run of its own, in which each way is used once."""
 
 import subprocess
 import sys
@@ -37,7 +37,6 @@ from starlette.responses import HTMLResponse
 from tests.core.test_admission import checked
 from tests.support.api import FakeApi
 from tests.support.canary import marked
-from tests.support.searching import pytest_runtest_makereport, pytest_sessionstart
 from webhook.core.admission import Review, untouched
 from webhook.core.reference import BadReference, Reference
 from webhook.core.secret import Secret
@@ -46,20 +45,37 @@ from webhook.telemetry import Log, Telemetry
 """
 
 
-# A run of pytest takes seconds to start.
-def test_a_secret_that_comes_out_fails_its_test_whichever_way_it_comes(tmp_path: Path) -> None:
-    rows = {**WAYS, **FINE}
-    tests = "\n".join(row.replace("def test(", f"def test_{name}(", 1) for name, row in rows.items())
-    (tmp_path / "conftest.py").write_text(HEAD)
-    (tmp_path / "test_ways.py").write_text(
-        HEAD.replace("pytest_runtest_makereport, pytest_sessionstart", "_beside") + tests
-    )
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", TOP / "pyproject.toml", tmp_path)
-    told = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False).stdout.replace(MARKER, "…")
-    failed = {name for name in rows if f"::test_{name}\n" in told or f"::test_{name} " in told}
+DIALS: Final = """
+import socket
+def test_dials():
+    with pytest.raises(OSError): socket.create_connection(("192.0.2.1", 80))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What one run of all of them prints: pytest takes a second to start."""
+    folder = tmp_path_factory.mktemp("run")
+    tests = "\n".join(row.replace("def test(", f"def test_{name}(", 1) for name, row in (WAYS | FINE).items())
+    (folder / "conftest.py").write_text('pytest_plugins = ["tests.support.loopback", "tests.support.searching"]\n')
+    (folder / "test_ways.py").write_text(HEAD + tests + DIALS)
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", TOP / "pyproject.toml", folder)
+    return subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False).stdout.replace(MARKER, "…")
+
+
+def test_a_secret_that_comes_out_fails_its_test_whichever_way_it_comes(told: str) -> None:
+    failed = {name for name in WAYS | FINE if f"::test_{name}\n" in told or f"::test_{name} " in told}
     assert failed == WAYS.keys(), told
     assert told.count(" - a secret came out in") == len(WAYS), told
-    assert f"{len(FINE)} passed" in told
+
+
+def test_a_test_that_dials_what_is_not_loopback_fails_also_when_it_bears_the_error(told: str) -> None:
+    assert "::test_dials - AssertionError: a test dialled 192.0.2.1" in told
+
+
+def test_what_is_as_it_should_be_passes(told: str) -> None:
+    # The one that dials passes too, and fails where it is taken down.
+    assert f"{len(FINE) + 1} passed" in told
 
 
 @pytest.mark.parametrize("user", ["", "u", "us", "use"])
