@@ -20,6 +20,7 @@ LISTS = {"replicasets", "controllerrevisions", *(one.plural for one in KINDS)}
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet, or the kernel waits 40 ms
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
