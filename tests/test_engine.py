@@ -17,6 +17,8 @@ from webhook.core.decision import Decision
 from webhook.core.globs import Globs
 from webhook.core.reason import Reason
 from webhook.core.rules import Rule, RuleSet
+from webhook.core.seal import Sealer
+from webhook.core.secret import Secret
 from webhook.core.targets import Target
 from webhook.desk import Desk
 from webhook.engine import Clocks, Engine, Unasked, Waiting
@@ -53,12 +55,24 @@ class Notebook:
     def __init__(self) -> None:
         self.outcomes: list[str] = []
         self.bugs: list[tuple[str, str, BaseException]] = []
+        self.foreigners: list[str] = []
 
     def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
         self.outcomes.append(outcome)
 
+    def foreign(self, namespace: str) -> None:
+        self.foreigners.append(namespace)
+
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         self.bugs.append((identity, uid, error))
+
+
+ORACLES: dict[type, Oracle] = {
+    AskPin: Unasked(Reason.NO_CLUSTER),
+    AskSibling: Unasked(Reason.NO_CLUSTER),
+    AskStanding: Unasked(Reason.NO_CLUSTER),
+    AskHeld: Unasked(Reason.OFFLINE),
+}
 
 
 def engine(
@@ -69,11 +83,9 @@ def engine(
     pins: Oracle | None = None,
 ) -> Engine:
     oracles: dict[type, Oracle] = {
+        **ORACLES,
         AskDigest: digests,
-        AskPin: pins or Unasked(Reason.NO_CLUSTER),
-        AskSibling: Unasked(Reason.NO_CLUSTER),
-        AskStanding: Unasked(Reason.NO_CLUSTER),
-        AskHeld: Unasked(Reason.OFFLINE),
+        AskPin: pins or ORACLES[AskPin],
     }
     return Engine(
         RuleSet(rules),
@@ -206,6 +218,49 @@ def test_every_review_is_told_of_once(document: dict[str, Any], memory: Fact, ou
     notebook = Notebook()
     engine(Scripted(memory), notebook).answer_now(review(document))
     assert notebook.outcomes == [outcome]
+
+
+OTHERS = Sealer((Secret("o" * 32),))
+A_MINUTE = 60_000
+
+
+@pytest.mark.parametrize(
+    ("by", "at", "told"),
+    [
+        (OTHERS, NOON, ["default"]),
+        (OTHERS, NOON - A_MINUTE, ["default"]),
+        # Long ago is no other install: a Pod is written anew with all that it bore.
+        (OTHERS, NOON - A_MINUTE - 1, []),
+        (SEALER, NOON, []),
+    ],
+    ids=["another's", "another's, a minute ago", "another's, long ago", "ours"],
+)
+async def test_what_another_install_wrote_a_moment_ago_is_told_of_and_decided_on_again(
+    by: Sealer, at: int, told: list[str]
+) -> None:
+    notebook = Notebook()
+    first = Engine(
+        RuleSet([PRIVATE]),
+        {**ORACLES, AskDigest: Scripted(known())},
+        sealer=by,
+        clocks=Clocks(lambda: 0.0, lambda: at),
+        new_id=lambda: "id-1",
+    )
+    document = pod(TAG)
+    twice = patched(document, await answered(first, review(document)))
+    response = await answered(engine(Scripted(known()), notebook), review(twice))
+    assert notebook.foreigners == told
+    images = [patched(twice, response) if "patch" in response else twice, twice]
+    assert images[0]["spec"] == images[1]["spec"]
+
+
+def test_an_annotation_that_nobody_sealed_is_no_other_install() -> None:
+    notebook = Notebook()
+    for text in ("", "{}", f'{{"images":{{}},"time":{NOON},"seal":"x"}}', '{"images":{"containers/c0":{"from":"a"}}}'):
+        document = pod("nginx")
+        document["metadata"]["annotations"] = {"moorage.dev/images": text}
+        engine(Scripted(), notebook).answer_now(review(document))
+    assert notebook.foreigners == []
 
 
 async def test_a_review_whose_caller_left_is_told_of_as_abandoned_and_its_lookup_goes_on_for_others() -> None:

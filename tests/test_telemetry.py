@@ -237,6 +237,21 @@ def test_what_may_not_be_read_is_told_once_an_hour_for_each_resource() -> None:
     assert [one["problem"] for one in lines] == ["jobs is forbidden", "pods is forbidden", "jobs is forbidden"]
 
 
+def test_another_install_is_told_of_once_an_hour() -> None:
+    stream, time = io.StringIO(), Clock()
+    telemetry = Telemetry(Log(stream, clock=time))
+    for after, namespace in ((0, "shop"), (60, "shop"), (3539, "other"), (1, "third")):
+        time.forward(after)
+        telemetry.foreign(namespace)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(one["level"], one["event"], one["namespace"]) for one in lines] == [
+        ("warning", "another install", "shop"),
+        ("warning", "another install", "third"),
+    ]
+    assert "foreign seal" in lines[0]["problem"]
+    assert "`moorage doctor` names the registrations" in lines[0]["do"]
+
+
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_a_fault_shows_neither_what_its_frames_hold_nor_what_it_came_from(form: str) -> None:
     watched = Watched(form=form)

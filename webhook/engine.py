@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from webhook.core.admission import Review, answer_to, crowded_out, decode, encode, encode_rest, fault_warning, untouched
+from webhook.core.annotation import IMAGES, is_foreign, owner_of
 from webhook.core.ask import (
     Ask,
     AskDigest,
@@ -54,6 +55,9 @@ class Observer(Protocol):
     def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
         """A review was answered."""
 
+    def foreign(self, namespace: str) -> None:
+        """A Pod of this namespace came with what another Moorage wrote on it a moment ago."""
+
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """An internal error was turned into an untouched admission."""
 
@@ -62,6 +66,9 @@ class Silent:
     """Tells nobody."""
 
     def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
+        """Say nothing."""
+
+    def foreign(self, namespace: str) -> None:
         """Say nothing."""
 
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
@@ -195,6 +202,8 @@ class Engine:
                 self._recall.keep(review, known)
             self._observer.review(review, known.decisions, known.name, self._clocks.monotonic() - started)
             return answer_to(review.uid, known.rest)
+        if IMAGES in subject.annotations and review.rollout is None and self._is_foreign(subject, milliseconds):
+            self._observer.foreign(subject.namespace)
         heard: list[Heard] = []
         decisions, asking = self._advance(self._ladders_for(review, subject, started), heard)
         if asking:
@@ -229,6 +238,9 @@ class Engine:
 
     def _plan(self, subject: Subject, since: float | None) -> Sequence[Step]:
         return plan(subject, self.rules, sealer=self._sealer, milliseconds=self._clocks.wall(), since=since)
+
+    def _is_foreign(self, subject: Subject, milliseconds: int) -> bool:
+        return is_foreign(subject.annotations, subject.namespace, owner_of(subject), self._sealer, milliseconds)
 
     def _advance(
         self, ladders: Sequence[Asking], heard: list[Heard]

@@ -24,12 +24,19 @@ TOLD: Final = 1024 * 1024
 """Bytes of the lines of outcomes, and of the images in them, that are kept ready."""
 GRANT: Final = "grant it with the component pull-secrets, or leave pod out of credentials"
 NAME_RIGHTS: Final = "`moorage doctor` names each right that is missing, and what does not work without it"
+FOREIGN: Final = (
+    "a Pod came with moorage.dev/images under a foreign seal, written a moment ago: somebody else decides on Pods, too"
+)
+ONE_ONLY: Final = (
+    "`moorage doctor` names the registrations; delete the one too many, or let each be asked about other namespaces. "
+    "Replicas of one install need one seal key"
+)
 LONGEST: Final = 512
 """Characters of an image's text in a line: an author can write megabytes that are no name."""
 QUIET: Final = 60.0
 """Seconds between two lines about callers that bear no name that may call."""
 AN_HOUR: Final = 3600.0
-"""Seconds between two lines about one resource of the cluster that may not be read."""
+"""Seconds between two lines about one resource of the cluster that may not be read, or about another install."""
 PLACES: Final = 256
 """Places whose failing logins are remembered, so that each is told of once."""
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -224,6 +231,7 @@ class Telemetry:
         self._unread: dict[str, float] = {}
         self._refused = 0
         self._refused_at = -QUIET
+        self._foreign_at = -AN_HOUR
         self._wants_reviews = self.log.wants_reviews
 
     @property
@@ -259,6 +267,14 @@ class Telemetry:
                     told.line,
                 )
             )
+
+    def foreign(self, namespace: str) -> None:
+        """A Pod came with what another Moorage wrote on it a moment ago: told with the first one in each hour."""
+        now = self.log.clock()
+        if 0 <= now - self._foreign_at < AN_HOUR:
+            return
+        self._foreign_at = now
+        self.log.write("warning", "another install", namespace=namespace, problem=FOREIGN, do=ONE_ONLY)
 
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours. The traceback shows code and types; values are not printed."""

@@ -177,7 +177,7 @@ def webhooks(
     """
     with ExitStack() as running:
 
-        def start(number: int, configuration: str, *, own: bool = False, **settings: Any) -> Webhooks:
+        def start(number: int, configuration: str, *, own: bool = False, beside: str = "", **settings: Any) -> Webhooks:
             chosen = Settings(configuration, **{"kubeconfig": account.kubeconfig, **settings})
             folder = shared.folder
             is_own = own or not settings.keys() <= OF_REGISTRATIONS
@@ -190,7 +190,7 @@ def webhooks(
                 made = running.enter_context(Webhooks.running(number, folder, chosen, authority))
             else:
                 made = shared.take(number, chosen)
-            running.enter_context(registered(namespace.api, namespace.name, made.url, chosen, authority))
+            running.enter_context(registered(namespace.api, namespace.name, made.url, chosen, authority, beside=beside))
             until("the registration is in force", lambda: _is_called(made, namespace))
             return made
 

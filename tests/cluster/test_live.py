@@ -177,6 +177,20 @@ def test_after_undo_the_old_pin_counts_again_as_explain_foretold(
     assert told(laptop.check("deploy/app").images["deployment/app"]) == (placed(before), "pin")
 
 
+def test_pods_that_were_created_while_nobody_answered_are_named_and_no_others(
+    laptop: Laptop, namespace: Namespace, webhooks: Start, upstream: Upstream, image: str
+) -> None:
+    upstream.push("team/app", "stable")
+    namespace.create(pod("past", image))
+    webhooks(1, configuration(upstream.host))
+    namespace.create(pod("seen", image))
+    namespace.create(deployment("app", image))
+    namespace.await_pods("app", 1)
+    said = laptop.type("check", "pods", "-n", namespace.name, "-o", "patch", "--timeout", "20s")
+    assert [one["name"] for one in said.result] == ["past"]
+    assert laptop.type("check", "pods", "-n", namespace.name, "-o", "diff", "--timeout", "20s").code == 1
+
+
 def test_every_kind_is_decided_as_the_cluster_itself_does(
     laptop: Laptop, upstream: Upstream, webhooks: Start, image: str
 ) -> None:

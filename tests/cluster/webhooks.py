@@ -158,8 +158,10 @@ class Shared:
 
 
 @contextmanager
-def registered(api: Api, namespace: str, url: str, settings: Settings, authority: trustme.CA) -> Iterator[None]:
-    """A registration for the objects of one namespace, removed with the block."""
+def registered(
+    api: Api, namespace: str, url: str, settings: Settings, authority: trustme.CA, *, beside: str = ""
+) -> Iterator[None]:
+    """A registration for the objects of one namespace, removed with the block; `beside` names one more."""
     secret = Secret(settings.path) if settings.path else None
     webhook = {
         "name": "admission.moorage.dev",
@@ -176,7 +178,7 @@ def registered(api: Api, namespace: str, url: str, settings: Settings, authority
         "matchPolicy": "Equivalent",
         "admissionReviewVersions": ["v1"],
     }
-    name = f"moorage-{namespace}"
+    name = f"moorage-{namespace}{beside}"
     api.create({"kind": "MutatingWebhookConfiguration", "metadata": {"name": name}, "webhooks": [webhook]})
     try:
         yield

@@ -19,6 +19,9 @@ class Notebook:
     def review(self, review: Review, decisions: Any, outcome: str, seconds: float) -> None:
         self.told.append((review.namespace, outcome))
 
+    def foreign(self, namespace: str) -> None:
+        self.told.append(namespace)
+
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         self.told.append((identity, uid, error))
 

@@ -66,6 +66,15 @@ def is_ours(images: Images, namespace: str, owner: str, sealer: Sealer) -> bool:
     return bool(images.seal) and sealer.believes(images.seal, *parts)
 
 
+def is_foreign(annotations: Mapping[str, str], namespace: str, owner: str, sealer: Sealer, milliseconds: int) -> bool:
+    """Whether somebody else sealed the annotation a moment ago: most likely another Moorage, which is asked about the same
+    Pods in the same admission. `milliseconds` is the wall clock."""
+    images = read(annotations)
+    if not images.images or not images.seal or abs(milliseconds - images.time) > FRESH_FOR:
+        return False
+    return not is_ours(images, namespace, owner, sealer)
+
+
 def entries(decisions: Iterable[Decision]) -> dict[str, Entry]:
     """What the annotation has to say about these decisions."""
     return {

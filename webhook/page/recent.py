@@ -27,6 +27,9 @@ class Observer(Protocol):
     def review(self, review: Review, decisions: Sequence[Decision], outcome: str, seconds: float) -> None:
         """A review was answered."""
 
+    def foreign(self, namespace: str) -> None:
+        """A Pod of this namespace came with what another Moorage wrote on it a moment ago."""
+
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """An internal error was turned into an untouched admission."""
 
@@ -110,6 +113,10 @@ class Recent:
         self._weight += weight
         while self._weight > self._limit or len(self._kept) > self._most:
             self._weight -= self._kept.popleft()[0]
+
+    def foreign(self, namespace: str) -> None:
+        """Another Moorage is asked about the same Pods."""
+        self._observer.foreign(namespace)
 
     def bug(self, identity: str, uid: str, error: BaseException) -> None:
         """A fault of ours; the review that it happened to is told of, too."""
