@@ -161,6 +161,15 @@ def test_a_short_seal_key_and_a_bad_path_secret_leave_the_pair_in_use() -> None:
     )
 
 
+def test_a_path_secret_that_is_lost_while_both_paths_are_answered_is_not_taken_for_none() -> None:
+    both = stored_of(msgspec.structs.replace(made(NAMES, NOW), is_open=True))
+    assert held(both, name=NAME, now=NOW).paths
+    lost = Stored({key: one for key, one in both.entries.items() if key != PATH_SECRET}, both.labels, both.annotations)
+    found = held(lost, name=NAME, now=NOW)
+    assert found.paths is None
+    assert [one.partition(":")[0] for one in found.problems] == [PATH_SECRET]
+
+
 def test_somebody_elses_secret_needs_no_more_than_a_pair() -> None:
     authority, certificate, key = stranger(NAME)
     found = held(Stored({CA_CERT: authority, TLS_CERT: certificate, TLS_KEY: key}), name=NAME, now=NOW)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.doors import settled
 from tests.support.serving import Echo, review
 from webhook.core.admission import BadReview
 from webhook.core.secret import Secret
@@ -69,7 +70,7 @@ async def test_a_place_is_taken_before_the_work_begins() -> None:
     assert shed == ["shed"]
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await settled()
     assert not at.reply(waiting(at), "", 0.0).done()
 
 
@@ -77,7 +78,7 @@ async def test_a_review_that_is_given_up_before_it_began_gives_its_place_back() 
     at, _ = desk(in_flight=1)
     given_up = at.reply(waiting(at), "", 0.0)
     given_up.cancel()
-    await asyncio.gather(given_up, return_exceptions=True)
+    await settled()
     assert not at.reply(waiting(at), "", 0.0).done()
 
 

@@ -59,6 +59,7 @@ class World:
         self.kept: Kept | None = None
         self.bundle: tuple[Authority, ...] = ()
         self.path: Secret | None = None
+        self.is_path_lost = False
         self.is_there = True
         self.is_ours = True
         self.is_fixed = False
@@ -110,8 +111,14 @@ class World:
                 self.kept = forgotten(self.kept, now=self.now)
             case Rest():
                 return step
+        self.is_path_lost = self.is_path_lost and isinstance(step, Register)
         self.steps.append(type(step).__name__)
         return step
+
+    def spoil(self, how: str) -> None:
+        """Somebody writes the Secret who should not."""
+        assert self.kept is not None
+        self.kept, self.is_path_lost = SPOILT[how](self.kept), how == NO_PATH
 
     def settle(self) -> None:
         """Until there is nothing to do, for those who look every 5 s; everybody hears of it late."""
@@ -201,11 +208,13 @@ class Replica:
         if kept is None:
             return
         serves = kept.leaf is not None and kept.leaf.serves(NAMES, kept.living(world.now), world.now)
-        if self.leaf is None and not (serves and kept.seals and (kept.paths or kept.is_open)):
+        # A Secret that has lost its path is not one that says there is none.
+        paths = () if world.is_path_lost else (*kept.paths, *((None,) if kept.is_open else ()))
+        if self.leaf is None and not (serves and kept.seals and paths):
             return
         self.leaf = kept.leaf if serves else self.leaf
         self.seals = kept.seals or self.seals
-        self.paths = (*kept.paths, *((None,) if kept.is_open else ())) or self.paths
+        self.paths = paths or self.paths
 
 
 def installed() -> World:
@@ -359,6 +368,7 @@ def test_who_annotates_and_leaves_the_path_as_it_is_is_called_there_on() -> None
     assert world.kept.paths == (secret,)
 
 
+NO_PATH: Final = "no path secret"
 STRANGER: Final = Authority("stranger", "stranger", None, START - DAY, START + 3650 * DAY)
 
 SPOILT: Final[dict[str, Callable[[Kept], Kept | None]]] = {
@@ -375,7 +385,7 @@ SPOILT: Final[dict[str, Callable[[Kept], Kept | None]]] = {
     "other names": lambda kept: msgspec.structs.replace(
         kept, leaf=kept.leaf and msgspec.structs.replace(kept.leaf, names=frozenset({"other"}))
     ),
-    "no path secret": lambda kept: msgspec.structs.replace(kept, paths=()),
+    NO_PATH: lambda kept: msgspec.structs.replace(kept, paths=()),
     "no seal key": lambda kept: msgspec.structs.replace(kept, seals=()),
     "no annotation": lambda kept: msgspec.structs.replace(kept, until=0.0),
 }
@@ -385,7 +395,7 @@ SPOILT: Final[dict[str, Callable[[Kept], Kept | None]]] = {
 def test_what_was_spoilt_is_mended_while_all_replicas_serve_on(name: str) -> None:
     world = installed()
     assert world.kept is not None
-    world.kept = SPOILT[name](world.kept)
+    world.spoil(name)
     world.settle()
     assert world.kept is not None
     assert world.kept.leaf is not None
@@ -456,7 +466,7 @@ class Years(RuleBasedStateMachine):
         # What was written before is heard of everywhere: one fault at a time.
         self.world.wait(LATE + 1)
         assert self.world.kept is not None
-        self.world.kept = SPOILT[how](self.world.kept)
+        self.world.spoil(how)
         self.is_sealed = False
 
     @invariant()

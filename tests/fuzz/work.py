@@ -5,7 +5,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 ENDLESS: Final = 30.0
@@ -39,6 +39,30 @@ def ending(seconds: float = ENDLESS) -> Iterator[None]:
 
 def steps(run: Callable[[], object]) -> int:
     """How many bytecodes of Python it takes."""
+    return _monitored(run) if sys.version_info >= (3, 12) else _traced(run)
+
+
+def _monitored(run: Callable[[], object]) -> int:
+    # Since 3.12 tracing of single bytecodes begins in the second run of a function only.
+    count = 0
+
+    def step(_code: CodeType, _offset: int) -> None:
+        nonlocal count
+        count += 1
+
+    watch: Any = vars(sys)["monitoring"]
+    watch.use_tool_id(watch.PROFILER_ID, __name__)
+    watch.register_callback(watch.PROFILER_ID, watch.events.INSTRUCTION, step)
+    watch.set_events(watch.PROFILER_ID, watch.events.INSTRUCTION)
+    try:
+        run()
+    finally:
+        watch.set_events(watch.PROFILER_ID, watch.events.NO_EVENTS)
+        watch.free_tool_id(watch.PROFILER_ID)
+    return count
+
+
+def _traced(run: Callable[[], object]) -> int:
     count = 0
 
     def inside(frame: FrameType, event: str, _: Any) -> Any:
