@@ -99,7 +99,8 @@ def _flags(option: Any) -> str:
 
 def _default(option: Any) -> str:
     given = option.default
-    return f"`{given}`" if isinstance(given, str) and given else ""
+    is_told = isinstance(given, str | int) and not isinstance(given, bool) and given != ""
+    return f"`{given}`" if is_told else ""
 
 
 def checks() -> str:
