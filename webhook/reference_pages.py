@@ -84,7 +84,9 @@ def _command(program: str, named: tuple[str, Any]) -> str:
 
 
 def _argument(one: Any) -> str:
-    name = one.metavar or one.name.upper()
+    kind = one.type_descriptor.annotation
+    words = list(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else []
+    name = "|".join(words) or one.metavar or one.name.upper()
     return f"{name if one.required else f'[{name}]'}{'...' if one.nargs < 0 else ''}"
 
 
