@@ -104,6 +104,19 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def headings(page: Path) -> set[str]:
+    """The names by which links reach the parts of a page, as forges make them of its headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(TOP)))
+def test_links_to_a_part_of_a_page_lead_to_a_heading_of_it(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text())
+    assert [part for target, part in links if part not in headings(page.parent / target if target else page)] == []
+
+
 @pytest.mark.parametrize("lock", sorted((TOP / "requirements").glob("*.txt")), ids=lambda path: path.name)
 def test_a_lock_names_versions_and_hashes_and_no_place(lock: Path) -> None:
     for line in lock.read_text().splitlines():

@@ -84,7 +84,9 @@ def _command(program: str, named: tuple[str, Any]) -> str:
 
 
 def _argument(one: Any) -> str:
-    name = one.metavar or one.name.upper()
+    kind = one.type_descriptor.annotation
+    words = list(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else []
+    name = "|".join(words) or one.metavar or one.name.upper()
     return f"{name if one.required else f'[{name}]'}{'...' if one.nargs < 0 else ''}"
 
 
@@ -99,7 +101,8 @@ def _flags(option: Any) -> str:
 
 def _default(option: Any) -> str:
     given = option.default
-    return f"`{given}`" if isinstance(given, str) and given else ""
+    is_told = isinstance(given, str | int) and not isinstance(given, bool) and given != ""
+    return f"`{given}`" if is_told else ""
 
 
 def checks() -> str:

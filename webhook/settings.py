@@ -204,7 +204,7 @@ class Registry(Settings):
     proxy: Proxy | None = None
     """URL of an HTTP proxy; none unless said, whatever the environment holds."""
     realms: tuple[HostName, ...] = ()
-    """Other hosts that may issue its tokens. The host itself and docker.io's own pair are built in."""
+    """Other hosts that may issue its tokens. The host itself, and those of docker.io and registry.gitlab.com, are built in."""
     ca: FileName | None = None
     """PEM file of authorities to trust besides the system's, relative to this file."""
     max_in_flight: int = Field(default=32, ge=1, le=1024)
@@ -284,7 +284,7 @@ class Defaults(Settings):
     """What rules that do not say otherwise do."""
 
     pin: Pin = "rollout"
-    """One digest per rollout, per Pod, or none kept."""
+    """`rollout`: one digest for all Pods of a rollout · `pod`, `off`: each Pod by itself."""
     write: Write = "digest"
     """What is written into the Pod."""
     on_failure: OnFailure = "admit"
@@ -313,7 +313,7 @@ class Rule(Settings):
     targets: tuple[str, ...] = ()
     """Keys of targets, or hosts; in order. upstream@digest is always the last. Empty: only pinned."""
     pin: Pin | None = None
-    """One digest per rollout, per Pod, or none kept."""
+    """`rollout`: one digest for all Pods of a rollout · `pod`, `off`: each Pod by itself."""
     on_reuse: Literal["keep", "fresh"] = "keep"
     """What a revision that comes back (undo, Git revert) gets."""
     on_pin_gone: Literal["repin", "keep"] = "repin"

@@ -28,7 +28,7 @@ def test_a_line_a_finding_and_a_line_of_what_to_do(shell: Shell, api: FakeApi) -
     lines = shell.out.splitlines()
     wrong = next(number for number, line in enumerate(lines) if line.split()[:2] == ["error", "registration"])
     assert "mutatingwebhookconfiguration moorage: there is no" in lines[wrong]
-    assert lines[wrong + 1].strip() == "-> apply what `moorage config registration` prints"
+    assert lines[wrong + 1].strip() == "-> apply again what installed it, or what `moorage config registration` prints"
     assert shell.err.splitlines()[-1].endswith("error")
 
 

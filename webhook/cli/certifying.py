@@ -293,7 +293,7 @@ def _of_registration(look: "Look") -> Iterator[Finding]:
     if look.trouble:
         yield Finding("error", about, look.trouble)
     elif isinstance(look.step, Register):
-        yield Finding("error", about, "does not say what the Secret says: Moorage mends that within 30 s, if it runs")
+        yield Finding("error", about, "does not say what the Secret says: Moorage mends that within 10 s, if it runs")
     else:
         yield Finding("ok", about, "trusts who signed the certificate, and leads to the path")
 

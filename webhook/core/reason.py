@@ -85,7 +85,7 @@ MEANING: Final[dict[Reason, str]] = {
     Reason.NOT_SERVED: "The object is of a kind, operation or shape that Moorage leaves alone.",
     Reason.RECORDED: "The rule records only: the digest stands in the annotation, the image is untouched.",
     Reason.OUTSIDE_PERCENT: "The rule's `percent` leaves this workload out: the image is only pinned.",
-    Reason.PATH_NOT_SERVED: "The target's `paths` do not cover this path.",
+    Reason.PATH_NOT_SERVED: "The target's `paths` do not cover this path, or the image can have no name there.",
     Reason.ACCESS_NOT_PROVEN: "The target asks no password, and the upstream did not confirm this digest to credentials of this namespace.",
     Reason.NO_PULL_SECRET: "The target is one with `pull: secret`, and no pull secret of the Pod holds a login for it.",
     Reason.TARGET_UNHEALTHY: "The target's health check fails.",

@@ -220,13 +220,15 @@ MEANING: Final[Mapping[Trouble, str]] = {
 }
 
 _PRINT = "apply what `moorage config registration` prints"
+AGAIN: Final = "apply again what installed it, or what `moorage config registration` prints"
+"""What brings the object back as it was, its labels and namespaces with it."""
 REMEDY: Final[Mapping[Trouble, str]] = {
-    Trouble.ABSENT: _PRINT,
-    Trouble.NOT_OURS: "rename it, or delete it, and " + _PRINT,
-    Trouble.OTHER_SERVICE: "keep one Moorage in a cluster: uninstall the other, and " + _PRINT,
+    Trouble.ABSENT: AGAIN,
+    Trouble.NOT_OURS: "rename it, or delete it, and " + AGAIN,
+    Trouble.OTHER_SERVICE: "keep one Moorage in a cluster: uninstall the other, and " + AGAIN,
     Trouble.OTHER_INSTALL: "keep one Moorage in a cluster: delete that one with what it leads to",
     Trouble.OTHER_OWNER: f"let one of them: label it {MANAGED}=false, or let the other tool ignore matchConditions",
-    Trouble.MISSING_RULE: _PRINT,
+    Trouble.MISSING_RULE: AGAIN,
     Trouble.MISSING_HOST: f"{_PRINT}, or label it {MANAGED}=true",
     Trouble.MISSING_NAMESPACE: "take it out of the namespaceSelector, or out of the rule",
     Trouble.EDITED_CONDITION: f"{_PRINT}, or label it {MANAGED}=true",
@@ -234,9 +236,9 @@ REMEDY: Final[Mapping[Trouble, str]] = {
     Trouble.OTHER_CONDITION: "make sure that it means to",
     Trouble.OBJECT_SELECTOR: "remove it; a rule's podSelector chooses Pods",
     Trouble.NAMESPACE_SELECTOR: "make sure that it means to",
-    Trouble.NAMESPACE_NOT_EXCLUDED: _PRINT,
+    Trouble.NAMESPACE_NOT_EXCLUDED: AGAIN,
     Trouble.FAILS_CLOSED: "choose Ignore, or opt namespaces in",
-    Trouble.SETTING: _PRINT,
+    Trouble.SETTING: AGAIN,
 }
 
 GAPS: Final = frozenset(

@@ -13,7 +13,7 @@ from webhook.diagnosis.shapes import Lease, Pod, Workload
 
 ADOPT: Final = "moorage-adopt"
 VERSION_LABEL: Final = "app.kubernetes.io/version"
-APPLY: Final = "apply deploy/install.yaml"
+APPLY: Final = "apply deploy/install.yaml with your image"
 OPS: Final = 8080
 """The ops port, where the Pod names none."""
 _OPS_NAMES: Final = ("ops", "metrics", "health")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from webhook.core.bundle import BY_URL
-from webhook.core.registered import Home, Live, Trouble, Webhook
+from webhook.core.registered import AGAIN, Home, Live, Trouble, Webhook
 from webhook.core.registered import judge as judged
 from webhook.core.registration import INSTALLED_IN, NAME, NAMESPACE_LABEL, NEVER
 from webhook.core.rules import RuleSet
@@ -13,7 +13,6 @@ from webhook.diagnosis.shapes import Namespace
 
 LOOKED: Final = f"mutatingwebhookconfiguration {NAME}"
 HOME: Final = Home(INSTALLED_IN)
-APPLY: Final = "apply deploy/install.yaml, or what `moorage config registration` prints"
 NO_RULES: Final = RuleSet(())
 """Where nobody knows the configuration, the registration is judged without it."""
 
@@ -51,7 +50,7 @@ def judge(found: Live | Unseen | None, rules: RuleSet | None, others: Sequence[L
             Check.REGISTRATION,
             LOOKED,
             "a process on somebody's machine made it (serve --register-url)",
-            f"it goes with that process; for an install, {APPLY} after that",
+            f"it goes with that process; for an install, {AGAIN} after that",
         )
         return
     known = [] if isinstance(others, Unseen) else others

@@ -10,7 +10,7 @@ from webhook.diagnosis.finding import Check, Finding, Unseen, doubtful, few, fin
 
 ADOPT: Final = "moorage-adopt"
 CERTIFICATES: Final = "moorage-certs"
-_APPLY: Final = "apply deploy/install.yaml: its roles are there"
+_APPLY: Final = "apply again what installed it: its roles are there"
 _REGISTRATIONS: Final = "admissionregistration.k8s.io"
 _LEASES: Final = "coordination.k8s.io"
 _KEEPS: Final = "--tls-secret"

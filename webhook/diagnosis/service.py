@@ -48,7 +48,7 @@ def judge(
     """Whether there is a Service with somebody behind it."""
     if isinstance(found, Unseen):
         if found.is_missing:
-            yield wrong(Check.SERVICE, LOOKED, "it is not there: nobody can be asked", "apply deploy/install.yaml")
+            yield wrong(Check.SERVICE, LOOKED, "it is not there: nobody can be asked", "apply again what installed it")
         else:
             yield unseen(Check.SERVICE, found)
         return
@@ -58,7 +58,7 @@ def judge(
             Check.SERVICE,
             LOOKED,
             f"it has no port {missing[0]}, where the registration expects us",
-            "apply deploy/install.yaml: the Service listens at 443",
+            "apply again what installed it: the Service listens at 443",
         )
         return
     if isinstance(slices, Unseen):
