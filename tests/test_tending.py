@@ -33,5 +33,7 @@ async def test_a_file_of_seal_keys_that_is_not_there_yet_is_waited_for(tmp_path:
         keys.write_text("k" * 32)
         # Now it looks, at an API server that is not there.
         assert "cannot be asked" in await tending.round() or "refuses" in await tending.round()
+        # An alert asks whether it grows, which it does only from where it was seen before.
+        assert b'moorage_pins_gone_total{rule="one"} 0.0' in tending._telemetry.exposition()[0]
         await tending._assembly.aclose()
         tending._writer.close()
