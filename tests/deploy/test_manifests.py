@@ -286,6 +286,18 @@ def test_components_go_together() -> None:
     assert len(of_kind(every, "MutatingWebhookConfiguration")["webhooks"]) == 3
 
 
+@pytest.mark.parametrize(
+    "names", [("cert-manager", "fail-closed"), ("fail-closed", "cert-manager"), ("fail-closed",)], ids=" ".join
+)
+def test_all_webhooks_are_called_at_one_place(names: Sequence[str]) -> None:
+    """One that fails closed and is called where nobody answers would let no Pod start."""
+    webhooks = of_kind(with_component(*names), "MutatingWebhookConfiguration")["webhooks"]
+    assert len(webhooks) == 3
+    path = {"path": "/mutate"} if "cert-manager" in names else {}
+    service = {"namespace": "moorage-system", "name": "moorage", "port": 443, **path}
+    assert [one["clientConfig"] for one in webhooks] == [{"service": service}] * 3
+
+
 def test_fail_closed_is_for_namespaces_that_ask_for_it() -> None:
     webhooks = of_kind(with_component("fail-closed"), "MutatingWebhookConfiguration")["webhooks"]
     closed = [one for one in webhooks if one["failurePolicy"] == "Fail"]
