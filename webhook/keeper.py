@@ -128,6 +128,7 @@ class Keeper:
         step = next_step(
             kept,
             registered,
+            name=self._names[0],
             names=frozenset(self._names),
             now=self._wall().timestamp(),
             settle=self._settle,
