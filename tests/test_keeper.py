@@ -286,7 +286,7 @@ async def test_somebody_elses_secret_without_a_path_is_called_without_one() -> N
         (lambda api: api.objects.pop(PATH), "there is no mutatingwebhookconfiguration moorage"),
         (
             lambda api: api.objects[PATH].update(webhooks=[]),
-            "leads to no webhook of Moorage, and not to moorage.moorage",
+            "mutatingwebhookconfiguration moorage holds no webhook of Moorage",
         ),
     ],
 )
