@@ -105,7 +105,7 @@ class Tending:
         try:
             living = await survey(self._kube, self._options.namespace)
         except ListBroke as broke:
-            return f"{broke}; may the account list it?"
+            return "; ".join(filter(None, [trouble, f"{broke}; may the account list it?"]))
         reports = [
             await self._adopter.write(one) for one in await self._adopter.look(living, newest=self._options.newest)
         ]
@@ -141,6 +141,8 @@ class Tending:
         options = self._options
         seen = fingerprint(self._files())
         if seen == self._seen:
+            # Also where somebody has put a broken one back to what is in force.
+            self._telemetry.reload_success.set(1)
             return ""
         try:
             loaded = self._load(self._loaded)
