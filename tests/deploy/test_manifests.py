@@ -29,7 +29,10 @@ from tests.deploy.manifests import (
 from webhook import __version__
 from webhook.cli.main import app
 from webhook.config import load
+from webhook.core.globs import Globs
+from webhook.core.registered import Home, decoded, judge
 from webhook.core.registration import NEVER, Reached, registration
+from webhook.core.rules import Rule, RuleSet
 
 KUBERNETES: Final = "1.36"
 COMPONENTS: Final = sorted(path.name for path in (DEPLOY / "components").iterdir())
@@ -108,6 +111,13 @@ def test_the_registration_is_what_the_code_makes() -> None:
     assert shipped["webhooks"] == made["webhooks"]
     assert made["metadata"]["annotations"].items() <= shipped["metadata"]["annotations"].items()
     assert shipped["metadata"]["labels"]["moorage.dev/managed"] == "true"
+
+
+@every_variant
+def test_doctor_has_nothing_against_a_registration_that_is_shipped(build: Build) -> None:
+    live = decoded(json.dumps(of_kind(build(), "MutatingWebhookConfiguration")).encode())
+    rules = RuleSet([Rule("private", Globs(("registry.example.com/**",)))])
+    assert [str(one) for one in judge(live, rules, Home("moorage-system")) if one.level != "info"] == []
 
 
 @every_variant
