@@ -1,5 +1,6 @@
 """Certificates and keys that processes keep by themselves, on a real API server that trusts what the registration says."""
 
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.kept import KEEPS, KIND, SECRET, Install, Load, install
 from tests.cluster.namespace import Namespace
-from tests.cluster.process import ran
+from tests.cluster.process import SCRIPTS, ran
 from tests.cluster.real.api import JSON_PATCH, ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.workloads import pod
@@ -167,6 +168,10 @@ def test_somebody_elses_secret_that_cannot_serve_is_told_once_and_calls_are_answ
         seen = load.count
         until("calls go on", lambda: load.count > seen + 50)
     assert load.failed == []
+    command = (SCRIPTS / "moorage", "certs", "check", "--kubeconfig", namespace.kubeconfig)
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 2
+    assert "warning mutatingwebhookconfiguration moorage: says what was served by before" in checked.stdout
     for one in made.replicas:
         (problem,) = one.problems("certificate not loaded")[-1:]
         assert "the certificate is for moorage.elsewhere.svc, and not for moorage.moorage-system.svc" in problem

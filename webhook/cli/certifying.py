@@ -310,8 +310,19 @@ def _of_registration(look: "Look") -> Iterator[Finding]:
         yield Finding("error", about, look.trouble)
     elif isinstance(look.step, Register):
         yield Finding("error", about, "does not say what the Secret says: Moorage mends that within 30 s, if it runs")
-    else:
+    elif _is_told(look):
         yield Finding("ok", about, "trusts who signed the certificate, and leads to the path")
+    else:
+        yield Finding("warning", about, "says what was served by before: what stands in the Secret now cannot be used")
+
+
+def _is_told(look: "Look") -> bool:
+    """Whether callers trust and call what stands in the Secret."""
+    kept, registered = look.kept, look.registered
+    if kept is None or kept.leaf is None or registered is None:
+        return False
+    is_answered = registered.path in kept.paths or (registered.path is None and kept.is_open)
+    return is_answered and kept.leaf.authority in registered.trusts
 
 
 def _date(seconds: float) -> str:
