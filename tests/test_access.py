@@ -105,6 +105,13 @@ def test_a_file_that_is_no_kubeconfig_is_told(tmp_path: Path, text: str) -> None
         of_kubeconfig(file)
 
 
+def test_a_text_that_is_no_kubeconfig_is_told_without_a_word_of_python(tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text("some words\n")
+    with pytest.raises(NoCluster, match="leads to no cluster: it is no kubeconfig"):
+        of_kubeconfig(file)
+
+
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(NoCluster, match="leads to no cluster"):
         of_kubeconfig(tmp_path / "nosuch")

@@ -243,13 +243,50 @@ async def test_somebody_elses_secret_is_told_to_callers_and_never_written() -> N
     assert kept_in(world.secret).is_ours is False
 
 
+UNUSABLE: dict[str, dict[str, str]] = {
+    "half a pair": {"tls.key": ""},
+    "a foreign authority": {"ca.crt": made(NAMES, utc_now()).authorities[0].certificate},
+    "no text": {"ca.crt": "\0", "tls.crt": "\0"},
+    "a path that cannot be one": {"path.secret": "a/b"},
+}
+
+
+@pytest.mark.parametrize("spoilt", UNUSABLE)
+async def test_somebody_elses_secret_that_cannot_be_used_takes_nothing_from_those_who_serve_by_the_one_before(
+    spoilt: str,
+) -> None:
+    world = World()
+    theirs = stored_of(made(NAMES, world.start)).data()
+    world.api.objects[SECRET] = {"metadata": {"name": "moorage-certs", "resourceVersion": "1"}, "data": theirs}
+    await world.later(minutes=1)
+    good = world.told()
+    broken = {**theirs, **{name: b64encode(text.encode()).decode() for name, text in UNUSABLE[spoilt].items()}}
+    world.api.objects[SECRET] = {"metadata": {"name": "moorage-certs", "resourceVersion": "2"}, "data": broken}
+    assert held(world.secret, name=NAMES[0], now=world.wall()).problems
+    await world.later(hours=1)
+    for (trusted, path), (trusted_before, path_before) in zip(world.registered(), good, strict=True):
+        assert trusted_before in trusted
+        assert path == path_before
+    world.api.objects[SECRET] = {"metadata": {"name": "moorage-certs", "resourceVersion": "3"}, "data": theirs}
+    await world.later(minutes=1)
+    assert world.registered() == good
+
+
+async def test_somebody_elses_secret_without_a_path_is_called_without_one() -> None:
+    world = World()
+    theirs = {name: text for name, text in stored_of(made(NAMES, world.start)).data().items() if name != "path.secret"}
+    world.api.objects[SECRET] = {"metadata": {"name": "moorage-certs", "resourceVersion": "1"}, "data": theirs}
+    await world.later(minutes=1)
+    assert [path for _, path in world.registered()] == ["/mutate", "/mutate"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
         (lambda api: api.objects.pop(PATH), "there is no mutatingwebhookconfiguration moorage"),
         (
             lambda api: api.objects[PATH].update(webhooks=[]),
-            "leads to no webhook of Moorage, and not to moorage.moorage",
+            "mutatingwebhookconfiguration moorage holds no webhook of Moorage",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""The process of `adopt --watch` where its seal keys are still to come."""
+"""The process of `adopt --watch`: seal keys that are still to come, and a configuration that is broken and mended."""
 
 from pathlib import Path
 
@@ -33,5 +33,12 @@ async def test_a_file_of_seal_keys_that_is_not_there_yet_is_waited_for(tmp_path:
         keys.write_text("k" * 32)
         # Now it looks, at an API server that is not there.
         assert "cannot be asked" in await tending.round() or "refuses" in await tending.round()
+        good = (tmp_path / "moorage.yaml").read_text()
+        for text, success in (("rules: [", b"0.0"), (good, b"1.0")):
+            (tmp_path / "moorage.yaml").write_text(text)
+            assert ("not YAML" in await tending.round()) is (success == b"0.0")
+            assert b"moorage_config_reload_success " + success in tending._telemetry.exposition()[0]
+        # An alert asks whether it grows, which it does only from where it was seen before.
+        assert b'moorage_pins_gone_total{rule="one"} 0.0' in tending._telemetry.exposition()[0]
         await tending._assembly.aclose()
         tending._writer.close()

@@ -100,7 +100,9 @@ def of_kubeconfig(file: Path | None = None, context: str | None = None) -> Acces
     try:
         named = str(file) if file is not None else None
         config.load_kube_config(config_file=named, context=context, client_configuration=found)
-    except (ConfigException, YAMLError, OSError, ValueError, TypeError) as failed:
+    except TypeError:
+        raise NoCluster(f"{file or 'the kubeconfig'} leads to no cluster: it is no kubeconfig") from None
+    except (ConfigException, YAMLError, OSError, ValueError) as failed:
         raise NoCluster(f"{file or 'the kubeconfig'} leads to no cluster: {failed}") from None
 
     def headers() -> Mapping[str, str]:

@@ -100,8 +100,7 @@ def held(stored: Stored, *, name: str, now: datetime) -> Held:
         except ValueError as bad:
             problems.append(f"{SEAL_KEY}: {bad}")
     try:
-        is_without = _is_without(stored) or (PATH_SECRET not in stored.entries and not stored.is_ours)
-        paths = () if is_without else path_secrets(_text(stored, PATH_SECRET))
+        paths = () if _is_without(stored) else path_secrets(_text(stored, PATH_SECRET))
     except BadPath as bad:
         problems.append(f"{PATH_SECRET}: {bad}")
     return Held(pair, sealer, paths, tuple(problems), is_open=_is_open(stored))
@@ -332,7 +331,7 @@ def _is_open(stored: Stored) -> bool:
 
 
 def _is_without(stored: Stored) -> bool:
-    return stored.entries.get(PATH_SECRET) == b""
+    return stored.entries.get(PATH_SECRET, b"?" if stored.is_ours else b"") == b""
 
 
 def _lines(stored: Stored, name: str) -> tuple[Secret, ...]:

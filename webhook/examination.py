@@ -168,14 +168,16 @@ class Examination:
                 yield one
             return
         if self._missing:
+            # What is loaded here is the example of the install: Pods that run need not have it in force.
             yield install.judge_missing(self._missing)
+            return
         yield install.judge_problems((), loaded.warnings)
         for one in install.judge_loaded(loaded.hash, await self._heard()):
             yield one
 
     async def _registration(self) -> AsyncIterator[Finding]:
         found, loaded = await self._registered(), await self._loaded()
-        rules = loaded.rules if isinstance(loaded, Loaded) else None
+        rules = loaded.rules if isinstance(loaded, Loaded) and not self._missing else None
         for one in registration.judge(found, rules, await self._registrations()):
             yield one
         if isinstance(found, Live) and found.ours:

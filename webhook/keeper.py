@@ -128,6 +128,7 @@ class Keeper:
         step = next_step(
             kept,
             registered,
+            name=self._names[0],
             names=frozenset(self._names),
             now=self._wall().timestamp(),
             settle=self._settle,
@@ -187,8 +188,9 @@ class Keeper:
         if live is None:
             return f"there is no mutatingwebhookconfiguration {NAME}: the API server asks nobody"
         if not registered.is_there:
-            places = ", ".join(strangers(live, self._home)) or "no webhook of Moorage"
-            return f"mutatingwebhookconfiguration {NAME} leads to {places}, and not to {self._names[0]}"
+            places = ", ".join(strangers(live, self._home))
+            what = f"leads to {places}, and not to {self._names[0]}" if places else "holds no webhook of Moorage"
+            return f"mutatingwebhookconfiguration {NAME} {what}"
         leaf = kept.leaf if kept is not None else None
         if registered.is_ours or leaf is None or leaf.authority in registered.trusts:
             return ""

@@ -48,6 +48,10 @@ class Count(Family):
         """Count so many more."""
         self.values[labels] = self.values.get(labels, 0) + number
 
+    def begin(self, labels: Labels) -> None:
+        """Show it at 0: what first shows at 1 has not grown for Prometheus, and no alert tells of it."""
+        self.values.setdefault(labels, 0)
+
     def collect(self) -> Metric:
         """As Prometheus wants it; it adds `_total` to the name itself."""
         family = CounterMetricFamily(self.name.removesuffix("_total"), self.meaning, labels=self.labels)

@@ -65,8 +65,7 @@ class Tending:
         self._assembly = Assembly(self._telemetry, self._sealer, Cluster(self._kube, self._sealer))
         self._adopter = self._adopter_of(self._loaded, self._sealer)
         self._told: TTLCache[tuple[str, str, str], bool] = TTLCache(TOLD, TELL_AGAIN, CLOCKS.monotonic)
-        self._telemetry.reloaded(success=True, seconds=time.time())
-        self._telemetry.in_force(self._loaded.hash)
+        self._in_force()
 
     async def run(self, *, ready: Callable[[str], None] = announce) -> None:
         """Tend until told to stop.
@@ -106,7 +105,7 @@ class Tending:
         try:
             living = await survey(self._kube, self._options.namespace)
         except ListBroke as broke:
-            return f"{broke}; may the account list it?"
+            return "; ".join(filter(None, [trouble, f"{broke}; may the account list it?"]))
         reports = [
             await self._adopter.write(one) for one in await self._adopter.look(living, newest=self._options.newest)
         ]
@@ -142,6 +141,8 @@ class Tending:
         options = self._options
         seen = fingerprint(self._files())
         if seen == self._seen:
+            # Also where somebody has put a broken one back to what is in force.
+            self._telemetry.reload_success.set(1)
             return ""
         try:
             loaded = self._load(self._loaded)
@@ -154,9 +155,14 @@ class Tending:
             return "; ".join(str(one) for one in problems)
         self._seen, self._loaded, self._sealer, self._is_waiting = seen, loaded, sealer, False
         self._adopter = self._adopter_of(loaded, sealer)
+        self._in_force()
+        return ""
+
+    def _in_force(self) -> None:
         self._telemetry.reloaded(success=True, seconds=time.time())
         self._telemetry.in_force(self._loaded.hash)
-        return ""
+        for rule in self._loaded.rules.rules:
+            self._telemetry.pins_gone.begin((rule.name,))
 
     def _lacks_keys(self) -> bool:
         """Whether the file of seal keys is still to come, as where it is mounted from a Secret that the webhook makes."""

@@ -63,6 +63,28 @@ def test_a_secret_that_is_printed_can_be_served_with(capsys: pytest.CaptureFixtu
     assert kept_in(stored).is_ours
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("-n", "Foo Bar"), ("-n", ""), ("-n", "a.b"), ("-n", "a" * 64), ("--secret", "a/b"), ("--secret", "a..b")],
+    ids=" ".join,
+)
+def test_what_nothing_in_a_cluster_can_be_called_is_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, str]
+) -> None:
+    code, out, err = told(capsys, "make", *words)
+    assert (code, out) == (2, "")
+    assert f"{words[1]!r} can be no name in Kubernetes" in err
+
+
+def test_files_are_not_taken_for_what_moorage_renews(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    code, _, err = told(capsys, "make", "--managed", "--dir", folder)
+    assert code == 2
+    assert "--managed is a label of the Secret" in err
+    assert not folder.exists()
+    assert "--managed" not in told(capsys, "make", "--dir", folder)[2]
+
+
 def test_what_is_shown_holds_no_key(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     told(capsys, "make", "--dir", tmp_path / "pair", "--days", "90")
     code, out, _ = told(capsys, "show", "--dir", tmp_path / "pair", "-o", "json")
@@ -117,6 +139,12 @@ def test_one_that_ends_soon_is_a_warning(capsys: pytest.CaptureFixture[str], tmp
     code, out, _ = told(capsys, "check", "--dir", tmp_path / "pair")
     assert code == 0
     assert out.startswith("warning certificate: fits its key")
+
+
+def test_what_to_rotate_is_asked_for_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = told(capsys, "rotate")
+    assert code == 2
+    assert err == "moorage: Missing argument 'what'. Choose from: leaf, all, drop; see moorage certs rotate --help\n"
 
 
 def test_an_empty_folder_is_no_input(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Certificates and keys that processes keep by themselves, on a real API server that trusts what the registration says."""
 
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,15 +11,19 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.cluster.account import HOME
 from tests.cluster.configuration import configuration
 from tests.cluster.evidence import Evidence
 from tests.cluster.kept import KEEPS, KIND, SECRET, Install, Load, install
 from tests.cluster.namespace import Namespace
-from tests.cluster.process import ran
+from tests.cluster.process import SCRIPTS, ran
 from tests.cluster.real.api import JSON_PATCH, ApiError
 from tests.cluster.real.plane import Running
 from tests.cluster.workloads import pod
 from tests.support.until import until
+from webhook.certificates import made as all_anew
+from webhook.certificates import stored_of
+from webhook.tls import utc_now
 
 Start = Callable[..., Install]
 
@@ -145,6 +150,32 @@ def test_a_secret_that_is_spoilt_by_hand_is_mended_while_calls_are_answered(
     assert {one.partition(":")[0].removesuffix(" is not there") for one in told} == {
         "secret moorage-system/moorage-certs"
     }
+
+
+def test_somebody_elses_secret_that_cannot_serve_is_told_once_and_calls_are_answered_as_before(
+    installed: Start, namespace: Namespace
+) -> None:
+    made = installed()
+    made.await_ready()
+    until("Pods are admitted", lambda: is_served(namespace))
+    made.api.patch("Secret", SECRET, {"metadata": {"labels": {"moorage.dev/managed": None}}}, HOME)
+    theirs = stored_of(all_anew(["moorage.elsewhere.svc"], utc_now())).data()
+    entries = {name.replace(".", "_"): theirs[name] for name in ("ca.crt", "tls.crt", "tls.key")}
+    with Load(namespace.api, namespace.name, threads=2).running() as load:
+        made.spoil(**entries, path_secret=b64encode(b"a/b").decode())
+        until("every replica tells it", lambda: all(one.problems("certificate not loaded") for one in made.replicas))
+        until("both authorities are trusted", lambda: made.authorities() == 2)
+        seen = load.count
+        until("calls go on", lambda: load.count > seen + 50)
+    assert load.failed == []
+    command = (SCRIPTS / "moorage", "certs", "check", "--kubeconfig", namespace.kubeconfig)
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 2
+    assert "warning mutatingwebhookconfiguration moorage: says what was served by before" in checked.stdout
+    for one in made.replicas:
+        (problem,) = one.problems("certificate not loaded")[-1:]
+        assert "the certificate is for moorage.elsewhere.svc, and not for moorage.moorage-system.svc" in problem
+        assert one.problems("certificate not loaded").count(problem) == 1
 
 
 def test_a_registration_that_is_applied_anew_is_mended(installed: Start, namespace: Namespace) -> None:

@@ -22,6 +22,9 @@ from tests.deploy.manifests import installed as shipped
 from tests.diagnosis.test_rights import gives
 from tests.support.ports import free_port
 from tests.support.until import until
+from webhook.config import load
+from webhook.core.conditions import needed
+from webhook.core.registration import Reached, registration
 from webhook.diagnosis.rights import WANTED, Right
 
 CONFIGURED: Final = configuration("registry.invalid")
@@ -186,6 +189,22 @@ def test_what_is_broken_is_told_with_what_to_do(
     assert line.level == level
     assert line.advice
     assert told.code == 3
+
+
+def test_without_a_configuration_nothing_is_held_against_the_example_of_the_install(
+    plane: Running, install: Install, tmp_path: Path
+) -> None:
+    (tmp_path / "moorage.yaml").write_text(CONFIGURED)
+    ours = registration(Reached(), coverage=needed(load(tmp_path / "moorage.yaml", environ={}).rules))
+    conditions = [one["matchConditions"] for one in ours["webhooks"]]
+    webhooks = install.get(MWC)["webhooks"]
+    narrow = [{**one, "matchConditions": each} for one, each in zip(webhooks, conditions, strict=True)]
+    install.patch(MWC, {"webhooks": narrow})
+    assert [one.level for one in doctor(plane.kubeconfig).of("coverage")] == ["ok"]
+    install.remove("ConfigMap")
+    told = doctor(plane.kubeconfig)
+    assert [one.level for one in told.of("configuration")] == ["error"]
+    assert told.of("coverage") == []
 
 
 def test_who_edited_the_registration_is_named(plane: Running, install: Install) -> None:

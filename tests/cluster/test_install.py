@@ -127,6 +127,8 @@ def test_the_adopter_may_write_pins_and_nothing_else(
     made = in_default(make())
     api.create(made)
     until("there is a revision", lambda: [one for one in api.objects(kind, "default") if named_app(one)])
+    theirs = {"metadata": {"annotations": {"theirs": "1"}, "labels": {"theirs": "1"}}}
+    assert refusal(api, kind, "app", theirs) == ""
     assert refusal(adopter, kind, "app", PIN) == ""
     changed = {"metadata": {"annotations": {"pins.moorage.dev/abc.1": None, "pins.moorage.dev/abc.2": "{}"}}}
     assert refusal(adopter, kind, "app", changed) == ""
@@ -135,7 +137,12 @@ def test_the_adopter_may_write_pins_and_nothing_else(
         {"metadata": {"annotations": {"pins.moorage.dev.example.com/a": "x"}}},
         {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "9"}}},
         {"metadata": {"annotations": {"moorage.dev/images": "{}"}}},
+        {"metadata": {"annotations": {"theirs": "2"}}},
+        {"metadata": {"annotations": {"theirs": None}}},
+        {"metadata": {"annotations": None}},
         {"metadata": {"labels": {"app": "other"}}},
+        {"metadata": {"labels": {"theirs": None}}},
+        {"metadata": {"generateName": "other-"}},
         {"metadata": {"finalizers": ["example.com/stuck"]}},
         {"metadata": {"ownerReferences": []}} if kind != "Job" else {"spec": {"suspend": False}},
         {"revision": 99} if kind == "ControllerRevision" else {"spec": {"replicas": 5, "parallelism": 5}},

@@ -41,7 +41,8 @@ from webhook.core.keeping import (
 )
 from webhook.core.secret import Secret
 
-NAMES: Final = frozenset({"moorage.moorage-system.svc"})
+NAME: Final = "moorage.moorage-system.svc"
+NAMES: Final = frozenset({NAME})
 LATE: Final = 8.0
 """Seconds within which API servers and replicas hear of what was written."""
 SETTLE: Final = 20.0
@@ -93,7 +94,7 @@ class World:
 
     def step(self) -> Step:
         """One step of whoever keeps things."""
-        step = next_step(self.kept, self.registered(), names=NAMES, now=self.now, settle=SETTLE)
+        step = next_step(self.kept, self.registered(), name=NAME, names=NAMES, now=self.now, settle=SETTLE)
         match step:
             case Register(bundle, path):
                 self.bundle, self.path = bundle, path
@@ -321,6 +322,30 @@ def test_somebody_elses_secret_is_left_alone_and_told_to_callers() -> None:
     world.steps.clear()
     world.settle()
     assert world.steps == ["Register"]
+
+
+@pytest.mark.parametrize("spoilt", ["half of it", "expired", "another name", "a foreign authority"])
+def test_somebody_elses_secret_that_cannot_serve_leaves_those_trusted_who_signed_what_is_shown(spoilt: str) -> None:
+    world = installed()
+    before = world.kept
+    assert before is not None
+    theirs = world.authority()
+    leaf = world.leaf(theirs)
+    leaves = {
+        "half of it": None,
+        "expired": msgspec.structs.replace(leaf, ends=world.now - 1),
+        "another name": msgspec.structs.replace(leaf, names=frozenset({"moorage.elsewhere.svc"})),
+        "a foreign authority": before.leaf,
+    }
+    world.kept = msgspec.structs.replace(before, is_ours=False, authorities=(theirs,), leaf=leaves[spoilt])
+    # Calls are checked on the way.
+    world.wait(10 * SETTLE)
+    world.step()
+    world.wait(10 * SETTLE)
+    assert {one.id for one in world.bundle} == {theirs.id, before.authorities[0].id}
+    world.kept = before
+    world.settle()
+    assert world.bundle == before.authorities
 
 
 def test_a_registration_that_was_applied_anew_is_mended_at_once() -> None:

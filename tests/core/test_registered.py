@@ -15,6 +15,7 @@ from webhook.core.rules import Rule, RuleSet
 
 RULES = RuleSet([PRIVATE, Rule("hub", Globs(("ghcr.io/acme/**",)), targets=(REGIONAL,))])
 HOME = Home("moorage-system")
+OTHER = Coverage(frozenset({"other.example.com"}))
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -169,6 +170,39 @@ def test_what_is_doubtful_is_a_warning(change: Change, expected: list[str]) -> N
     every = judge(live(change), RULES, HOME)
     assert [str(one) for one in every] == expected
     assert {one.level for one in every} == {"warning"}
+
+
+def required(document: dict[str, Any]) -> None:
+    """As `deploy/components/fail-closed` has it: without conditions, and for namespaces that ask for it."""
+    pods = document["webhooks"][0]
+    key = {"key": "moorage.dev/fail-closed", "values": ["true"]}
+    names = pods["namespaceSelector"]["matchExpressions"]
+    closed = {**pods, "name": "required-pods.moorage.dev", "failurePolicy": "Fail"}
+    closed["namespaceSelector"] = {"matchExpressions": [*names, {**key, "operator": "In"}]}
+    closed.pop("matchConditions", None)
+    pods["namespaceSelector"] = {"matchExpressions": [*names, {**key, "operator": "NotIn"}]}
+    document["webhooks"].append(closed)
+
+
+def test_a_webhook_that_fails_closed_where_that_is_wanted_is_in_order_and_gets_conditions() -> None:
+    every = judge(live(required), RULES, HOME)
+    assert [str(one) for one in every if one.level != "info"] == []
+    (operation,) = mended(live(required), needed(RULES))
+    assert operation["path"] == "/webhooks/2/matchConditions"
+    assert operation["value"] == json.loads(json.dumps(mended(live(coverage=OTHER), needed(RULES))[0]["value"]))
+
+
+def test_a_webhook_of_some_namespaces_does_not_hide_a_gap_in_the_others() -> None:
+    gaps = [str(one) for one in judge(live(required, coverage=OTHER), RULES, HOME) if one.is_gap]
+    assert "webhook pods.moorage.dev does not see images of ghcr.io" in gaps
+    assert not [one for one in gaps if "required" in one]
+
+    def without_the_usual_one(document: dict[str, Any]) -> None:
+        required(document)
+        del document["webhooks"][0]
+
+    gaps = [str(one) for one in judge(live(without_the_usual_one), RULES, HOME) if one.is_gap]
+    assert "webhook pods.moorage.dev is not asked about CREATE of pods" in gaps
 
 
 def test_two_installs_are_told_apart_by_their_webhooks() -> None:

@@ -10,6 +10,8 @@ import yaml
 
 from tests.deploy.manifests import DEPLOY, objects
 from tests.parts import part
+from webhook.core.decision import Action
+from webhook.core.reason import Reason
 
 HERE: Final = Path(__file__).parent
 PAGE: Final = HERE.parents[1] / "docs" / "metrics.md"
@@ -40,3 +42,11 @@ def test_an_alert_is_tested_both_ways_and_told_of(alert: dict[str, Any]) -> None
 def test_an_alert_asks_for_metrics_that_there_are(alert: dict[str, Any]) -> None:
     for name in re.findall(r"moorage_\w+", alert["expr"]):
         assert f"`{name.removesuffix('_bucket')}`" in PAGE.read_text()
+
+
+@pytest.mark.parametrize("label", [Action, Reason], ids=lambda label: str(label.__name__))
+def test_words_in_alerts_and_in_their_tests_are_words_of_moorage(label: type[Action] | type[Reason]) -> None:
+    texts = [alert["expr"] for alert in ALERTS] + [str(CASES)]
+    found = re.findall(rf'\b{label.__name__.lower()}(?:=|!=|=~|!~)"([\w|]+)"', "".join(texts))
+    assert found
+    assert {word for one in found for word in one.split("|")} <= {one.value for one in label}

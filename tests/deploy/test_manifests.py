@@ -29,7 +29,10 @@ from tests.deploy.manifests import (
 from webhook import __version__
 from webhook.cli.main import app
 from webhook.config import load
+from webhook.core.globs import Globs
+from webhook.core.registered import Home, decoded, judge
 from webhook.core.registration import NEVER, Reached, registration
+from webhook.core.rules import Rule, RuleSet
 
 KUBERNETES: Final = "1.36"
 COMPONENTS: Final = sorted(path.name for path in (DEPLOY / "components").iterdir())
@@ -108,6 +111,13 @@ def test_the_registration_is_what_the_code_makes() -> None:
     assert shipped["webhooks"] == made["webhooks"]
     assert made["metadata"]["annotations"].items() <= shipped["metadata"]["annotations"].items()
     assert shipped["metadata"]["labels"]["moorage.dev/managed"] == "true"
+
+
+@every_variant
+def test_doctor_has_nothing_against_a_registration_that_is_shipped(build: Build) -> None:
+    live = decoded(json.dumps(of_kind(build(), "MutatingWebhookConfiguration")).encode())
+    rules = RuleSet([Rule("private", Globs(("registry.example.com/**",)))])
+    assert [str(one) for one in judge(live, rules, Home("moorage-system")) if one.level != "info"] == []
 
 
 @every_variant
@@ -284,6 +294,18 @@ def test_components_go_together() -> None:
     """All at once, but for those that exclude one another."""
     every = with_component(*(name for name in COMPONENTS if name != "port-10250"))
     assert len(of_kind(every, "MutatingWebhookConfiguration")["webhooks"]) == 3
+
+
+@pytest.mark.parametrize(
+    "names", [("cert-manager", "fail-closed"), ("fail-closed", "cert-manager"), ("fail-closed",)], ids=" ".join
+)
+def test_all_webhooks_are_called_at_one_place(names: Sequence[str]) -> None:
+    """One that fails closed and is called where nobody answers would let no Pod start."""
+    webhooks = of_kind(with_component(*names), "MutatingWebhookConfiguration")["webhooks"]
+    assert len(webhooks) == 3
+    path = {"path": "/mutate"} if "cert-manager" in names else {}
+    service = {"namespace": "moorage-system", "name": "moorage", "port": 443, **path}
+    assert [one["clientConfig"] for one in webhooks] == [{"service": service}] * 3
 
 
 def test_fail_closed_is_for_namespaces_that_ask_for_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from webhook.keeper import Look
     from webhook.kube import Kube
 
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_SUBDOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL.pattern}(\.{_LABEL.pattern})*", re.ASCII)
+"""Names as Kubernetes has them (RFC 1123)."""
 SOON: Final = 7 * DAY
 """Seconds before its end at which a certificate should long have been renewed."""
 
@@ -57,8 +61,12 @@ def make(namespace: str, secret: str, folder: Path | None, *, managed: bool, day
     """Make all of it, and print or write it.
 
     Raises:
-        Stop: files are there already, or cannot be written.
+        Stop: nothing can have these names, or files are there already, or cannot be written.
     """
+    _want_name(namespace, _LABEL, "--namespace")
+    _want_name(secret, _SUBDOMAIN, "--secret")
+    if managed and folder is not None:
+        raise Stop(Exit.USAGE, "--managed is a label of the Secret, and files have none: leave it out, or --dir")
     now = utc_now()
     kept = msgspec.structs.replace(made(names_of(namespace, NAME), now, life=days * DAY), is_ours=managed)
     stored = stored_of(kept)
@@ -74,7 +82,15 @@ def make(namespace: str, secret: str, folder: Path | None, *, managed: bool, day
         }
         common.put(common.pretty(document) if as_json else _yaml(document))
     if not managed and kept.leaf is not None:
-        common.say(f"nobody renews this: make another before {_date(kept.leaf.ends)}, or give --managed")
+        otherwise = ", or give --managed" if folder is None else ""
+        common.say(f"nobody renews this: make another before {_date(kept.leaf.ends)}{otherwise}")
+
+
+def _want_name(text: str, pattern: re.Pattern[str], option: str) -> None:
+    if not pattern.fullmatch(text):
+        raise Stop(
+            Exit.USAGE, f"{option}: {text!r} can be no name in Kubernetes: small letters, digits and dashes are wanted"
+        )
 
 
 def show(place: Place, *, as_json: bool) -> None:
@@ -294,8 +310,19 @@ def _of_registration(look: "Look") -> Iterator[Finding]:
         yield Finding("error", about, look.trouble)
     elif isinstance(look.step, Register):
         yield Finding("error", about, "does not say what the Secret says: Moorage mends that within 10 s, if it runs")
-    else:
+    elif _is_told(look):
         yield Finding("ok", about, "trusts who signed the certificate, and leads to the path")
+    else:
+        yield Finding("warning", about, "says what was served by before: what stands in the Secret now cannot be used")
+
+
+def _is_told(look: "Look") -> bool:
+    """Whether callers trust and call what stands in the Secret."""
+    kept, registered = look.kept, look.registered
+    if kept is None or kept.leaf is None or registered is None:
+        return False
+    is_answered = registered.path in kept.paths or (registered.path is None and kept.is_open)
+    return is_answered and kept.leaf.authority in registered.trusts
 
 
 def _date(seconds: float) -> str:

@@ -87,7 +87,7 @@ def run(arguments: list[str], name: str = "moorage") -> int:
     except typer.Exit as done:
         return done.exit_code
     except TyperException as wrong:
-        said = wrong.format_message().replace("Value error, ", "").rstrip(".")
+        said = " ".join(wrong.format_message().replace("Value error, ", "").split()).rstrip(".")
         context = getattr(wrong, "ctx", None)
         said += " See" if said.endswith("?") else "; see"
         say(f"moorage: {said} {context.command_path if context is not None else name} --help")

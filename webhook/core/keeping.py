@@ -169,12 +169,13 @@ Step = Begin | Complete | Register | Issue | Forget | Rest
 
 
 def next_step(
-    kept: Kept | None, registered: Registered | None, *, names: frozenset[str], now: float, settle: float
+    kept: Kept | None, registered: Registered | None, *, name: str, names: frozenset[str], now: float, settle: float
 ) -> Step:
     """What to do now.
 
-    `kept` is None where there is no Secret, `registered` where the registration cannot be read. `settle` are the seconds
-    in which every API server and every replica hears of what was written.
+    `name` is what callers call by, `names` all that a certificate is made for. `kept` is None where there is no Secret,
+    `registered` where the registration cannot be read. `settle` are the seconds in which every API server and every replica
+    hears of what was written.
     """
     is_elsewhere = registered is not None and registered.is_elsewhere
     live = registered.path if registered is not None and registered.is_there else None
@@ -185,7 +186,7 @@ def next_step(
     is_open, is_secret = _answered(kept, registered, settle)
     if kept.is_ours and (not kept.seals or kept.is_open is not is_open or bool(kept.paths) is not is_secret):
         return Complete(live, is_open=is_open, is_secret=is_secret)
-    if (told := _registration(kept, registered, now, settle)) is not None:
+    if (told := _registration(kept, registered, name, now, settle)) is not None:
         return told
     if not kept.is_ours:
         return Rest(kept.leaf.ends if kept.leaf is not None else now)
@@ -250,12 +251,17 @@ def _generation(kept: Kept, registered: Registered | None, now: float, settle: f
     return Rest(now)
 
 
-def _registration(kept: Kept, registered: Registered | None, now: float, settle: float) -> Register | None:
+def _registration(kept: Kept, registered: Registered | None, name: str, now: float, settle: float) -> Register | None:
     """What is wrong with a registration that is ours to keep."""
     bundle = kept.living(now)
     if registered is None or not registered.is_there or not registered.is_ours or registered.is_fixed or not bundle:
         return None
-    path = kept.paths[0] if kept.paths else None
+    if not kept.is_ours and (kept.leaf is None or not kept.leaf.serves(frozenset({name}), bundle, now)):
+        # Replicas serve on with what they had, and nobody here makes another: who has signed that stays trusted.
+        known = {one.id for one in bundle}
+        bundle = (*bundle, *(one for one in registered.bundle if one.id not in known and one.lives(now)))
+    # Without paths, and none that is open, those that stand there cannot be used: replicas answer at the ones before.
+    path = kept.paths[0] if kept.paths else None if kept.is_open else registered.path
     is_answered = registered.path in kept.paths or (registered.path is None and kept.is_open)
     if is_answered and registered.standing < PATIENT * settle:
         path = registered.path

@@ -10,6 +10,8 @@ from webhook.core.conditions import Coverage, Kind, Read, conditions, is_kept, n
 from webhook.core.registration import MANAGED, NAME, NAMESPACE_LABEL, NEVER, SERVED, SUFFIX
 from webhook.core.rules import Requirement, RuleSet
 
+REQUIRED: Final = "required-"
+
 
 class Service(msgspec.Struct, frozen=True):
     """Where a webhook is served in the cluster."""
@@ -97,6 +99,20 @@ class Webhook(msgspec.Struct, frozen=True, rename="camel"):
     def namespaces(self) -> tuple[Requirement, ...]:
         """What it asks of the labels of namespaces."""
         return self.namespace_selector.lines if self.namespace_selector is not None else ()
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it is that of `deploy/components/fail-closed`: for Pods of the namespaces that want it so."""
+        return self.name == f"{REQUIRED}pods{SUFFIX}"
+
+    @property
+    def kind(self) -> Kind | None:
+        """What of it Moorage makes conditions for; None of one that it does not know."""
+        return next((kind for kind in SERVED if self.name.removeprefix(REQUIRED) == f"{kind}{SUFFIX}"), None)
+
+    def stands_for(self, other: "Webhook") -> bool:
+        """Whether it is asked in all namespaces in which another is."""
+        return all(line in other.namespaces for line in self.namespaces)
 
     def conditions_as(self, kind: Kind) -> Read:
         """What its conditions let through of Pods, or of revisions."""
@@ -314,7 +330,7 @@ def _of_object(live: Live | None, rules: RuleSet, home: Home, need: Coverage) ->
         yield Finding(Trouble.NOT_OURS, NAME)
         return
     yield from _missing(ours, rules, need)
-    policies = {one.failure_policy for one in ours}
+    policies = {one.failure_policy for one in ours if not one.is_required}
     if len(policies) > 1:
         yield Finding(Trouble.SETTING, f"failurePolicy is not the same for all: {' and '.join(sorted(policies))}", NAME)
     for webhook in ours:
@@ -337,12 +353,13 @@ def _missing(ours: list[Webhook], rules: RuleSet, need: Coverage) -> Iterator[Fi
     """What does not come to us though the rules are about it: resources, hosts, namespaces."""
     for kind, group, resource, operation in _wanted(rules):
         askers = [one for one in ours if any(asked.holds(group, resource, operation) for asked in one.rules or ())]
-        if not askers:
+        if all(one.is_required for one in askers):
             yield Finding(Trouble.MISSING_RULE, f"{operation} of {resource}", f"{kind}{SUFFIX}")
         reads = [(one, one.conditions_as(kind)) for one in askers]
-        if any(not found.edited and found.coverage.holds(need) for _, found in reads):
-            continue
+        good = [one for one, found in reads if not found.edited and found.coverage.holds(need)]
         for one, found in reads:
+            if any(other.stands_for(one) for other in good):
+                continue
             yield from (Finding(Trouble.EDITED_CONDITION, name, one.name) for name in found.edited)
             if not found.edited:
                 yield from (Finding(Trouble.MISSING_HOST, host, one.name) for host in found.coverage.lacks(need))
@@ -422,7 +439,7 @@ def _settings(webhook: Webhook) -> Iterator[str]:
 def standing(live: Live) -> tuple[Coverage, ...] | None:
     """What its conditions let through to each of our webhooks; None where they were not made yet, or somebody else's hand
     is in them."""
-    every = [one.conditions_as(kind) for _, one in live.ours for kind in SERVED if one.name == f"{kind}{SUFFIX}"]
+    every = [one.conditions_as(one.kind) for _, one in live.ours if one.kind is not None]
     if any(found.edited for found in every) or not any(found.is_made for found in every):
         return None
     return tuple(found.coverage for found in every)
@@ -442,13 +459,12 @@ def mended(live: Live, wanted: Coverage) -> list[Operation]:
     newer Moorage has made."""
     operations: list[Operation] = []
     for number, webhook in live.ours:
-        for kind in SERVED:
-            if webhook.name != f"{kind}{SUFFIX}":
-                continue
-            before = list(webhook.match_conditions or ())
-            kept = [one for one in before if is_kept(one.name)]
-            after = [Condition(**one) for one in conditions(wanted, kind, explicit=True)] + kept
-            if after != before:
-                path = f"/webhooks/{number}/matchConditions"
-                operations.append({"op": "add", "path": path, "value": msgspec.to_builtins(after)})
+        if webhook.kind is None:
+            continue
+        before = list(webhook.match_conditions or ())
+        kept = [one for one in before if is_kept(one.name)]
+        after = [Condition(**one) for one in conditions(wanted, webhook.kind, explicit=True)] + kept
+        if after != before:
+            path = f"/webhooks/{number}/matchConditions"
+            operations.append({"op": "add", "path": path, "value": msgspec.to_builtins(after)})
     return operations
