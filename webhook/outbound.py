@@ -123,8 +123,7 @@ class Outbound:
                 answer = await self._follow(request, registry)
         except TimeoutError:
             answer = Trouble(Reason.OUT_OF_TIME, "no answer in time")
-        code = str(answer.status) if isinstance(answer, Response) else answer.reason.value
-        self._observe(registry.host, request.method, code, self._now() - started)
+        self._observe(registry.host, request.method, _code(answer), self._now() - started)
         return answer
 
     async def _follow(self, request: Request, registry: Registry) -> Response | Trouble:
@@ -416,6 +415,13 @@ _TROUBLES: Final[tuple[tuple[type[Exception], Reason, str], ...]] = (
     (httpx.InvalidURL, Reason.BAD_REGISTRY, "it names an address that is no URL"),
     (ValueError, Reason.BAD_REGISTRY, "it names an address that is no URL"),
 )
+
+
+def _code(answer: Response | Trouble) -> str:
+    """The status, under which people look for it, or why there was none that counts."""
+    if isinstance(answer, Response):
+        return str(answer.status)
+    return "429" if answer.reason is Reason.THROTTLED else answer.reason.value
 
 
 def _seconds(text: str | None, wall: float) -> float | None:
