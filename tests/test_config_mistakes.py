@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.canary import marked
 from tests.support.examples import many
 from webhook.config import BadConfiguration, load
+from webhook.reading import MOST
 
 HEAD = "apiVersion: moorage.dev/v1alpha1\nkind: Configuration\n"
 RULE = "rules: [{name: a, images: [r.io/**]}]\n"
@@ -110,6 +111,8 @@ MISTAKES = {
     "authorities that are not written yet": (HEAD + RULE + "registries: {r.io: {ca: §empty.pem}}\n", 'registries["r.io"].ca: empty.pem holds no certificate in PEM form'),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
+    "authorities that go on for ever": (HEAD + RULE + "registries: {r.io: {ca: §endless}}\n", 'registries["r.io"].ca: endless cannot be read: File too large'),
+    "lock that goes on for ever": (HEAD + RULE + "digests: §endless\n", "digests: endless cannot be read: File too large"),
     "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
     "lock with a name that no file has": (HEAD + RULE + 'digests: §"\\0"\n', "digests: the name of a file is wanted"),
     "login with a name that no file has": (HEAD + RULE + 'registries: {r.io: {credentials: [{file: §"\\0"}]}}\n', 'registries["r.io"].credentials[0].file: the name of a file is wanted'),
@@ -134,6 +137,8 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
     (folder / "empty.pem").touch()
+    with (folder / "endless").open("wb") as hollow:
+        hollow.truncate(MOST + 1)
     (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug")
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
@@ -212,6 +217,14 @@ def test_refuses_files_that_cannot_be_read(data: bytes, message: str, tmp_path: 
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={})
     assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(message)
+
+
+def test_refuses_a_file_that_goes_on_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    with path.open("wb") as hollow:
+        hollow.truncate(MOST + 1)
+    with pytest.raises(BadConfiguration, match=r"m\.yaml:1:1: cannot be read: File too large"):
+        load(path, environ={})
 
 
 def test_names_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from webhook.core.hosts import Registries
 from webhook.core.rules import RuleSet
 from webhook.document import BadDocument, Document, decode, documents
 from webhook.mending import Mended, Numbered, mended
+from webhook.reading import content
 from webhook.settings import API_VERSION, KIND, Configuration
 from webhook.trouble import Findings, Trouble, parts_of, pointer_to, way_to
 
@@ -146,7 +147,7 @@ def load(
 
 def _document(file: Path, by: str) -> Document:
     try:
-        found = list(documents(decode(file.read_bytes(), str(file)), str(file)))
+        found = list(documents(decode(content(file), str(file)), str(file)))
     except OSError as failed:
         raise BadConfiguration([Problem(str(file), 1, 1, "", f"cannot be read: {failed.strerror}{by}")]) from None
     except BadDocument as bad:
@@ -174,8 +175,8 @@ def _only_flags() -> Document:
 def _hash(texts: Iterable[str]) -> str:
     total = sha256()
     for text in texts:
-        content = text.encode("utf-8", "surrogatepass")
-        total.update(b"%d:%b" % (len(content), content))
+        encoded = text.encode("utf-8", "surrogatepass")
+        total.update(b"%d:%b" % (len(encoded), encoded))
     return total.hexdigest()[:16]
 
 
