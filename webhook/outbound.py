@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from httpx_aiohttp import AiohttpTransport
 
 from webhook.core import warning
-from webhook.core.addresses import Allowance, is_odd_number, refusal
+from webhook.core.addresses import Allowance, is_never, is_odd_number, refusal
 from webhook.core.challenge import PING_BODY, Request, Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
@@ -151,10 +151,12 @@ class Outbound:
         before = urlsplit(request.url)
         found = registry if before.netloc.lower() in place.names else self._find(place.names)
         if found is None:
-            return Trouble(
-                Reason.HOST_NOT_LISTED,
-                f"it redirects to {place.host}, which is not listed; to allow it add registries.{place.host}: {{}}",
+            why = (
+                "which is never contacted"
+                if is_never(place.host)
+                else f"which is not listed; to allow it add registries.{place.host}: {{}}"
             )
+            return Trouble(Reason.HOST_NOT_LISTED, f"it redirects to {place.host}, {why}")
         if place.scheme == "http" and (before.scheme == "https" or not found.plain_http):
             return Trouble(Reason.BAD_REGISTRY, "it redirects to plain http, which is not followed")
         return msgspec.structs.replace(request, url=place.url, authorization=Secret("")), found
