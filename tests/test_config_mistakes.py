@@ -132,6 +132,8 @@ MISTAKES = {
     "kind of a template": (HEAD + RULE + "templates: {§argoproj.io/Rollout: /spec/template}\n", 'templates["argoproj.io/Rollout"]: "argoproj.io/Rollout" is no kind; write it as Rollout.argoproj.io'),
     "one name for two registries, by tag": (HEAD + TARGET + "}}\nrules: [{name: a, images: [r.io/**], targets: [t], write: tag}, {name: b, images: [s.io/**], targets: [§t], write: tag}]\n", "rules[1].targets[0]: t would hold images of r.io and of s.io under the same names"),
     "one name for every registry, by tag": (HEAD + "rules: [{name: a, images: ['**'], targets: [§t.io], write: tag}]\n", "rules[0].targets[0]: t.io would hold images of every registry that ** matches under the same names"),
+    "line breaks and colours in a value": (HEAD + 'rules: [{name: a, images: [r.io/**], targets: [§"t\\n\\e[31m"]}]\n', 'rules[0].targets[0]: there is no target "t\\n\\x1b[31m", and it is no host'),
+    "a line break in a key": (HEAD + RULE + '§"a\\nb": 1\n', "a\\nb: unknown key"),
     "two documents": (HEAD + RULE + "---\n§a: 1\n", "the file holds more than one document"),
     "broken YAML": (HEAD + "rules: [\n§", "not YAML: did not find expected node content"),
     "tab": (HEAD + "rules:\n§\t- name: a\n", "a tab may not indent YAML; use spaces"),
