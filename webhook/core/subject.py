@@ -304,7 +304,15 @@ def objects_in(document: Mapping[str, Any], *, at: str = "") -> Iterator[tuple[s
         return
     for index, item in enumerate(items):
         if isinstance(item, Mapping):
-            yield from objects_in(item, at=f"{at}/items/{index}")
+            yield from objects_in(_named(item, document), at=f"{at}/items/{index}")
+
+
+def _named(item: Mapping[str, Any], listed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An item of a list with the kind that it need not say itself in a DeploymentList, as the API server gives one."""
+    kind = str(listed["kind"]).removesuffix("List")
+    if not kind or item.get("kind") or item.get("apiVersion"):
+        return item
+    return {**item, "apiVersion": listed.get("apiVersion"), "kind": kind}
 
 
 def subject_of(
