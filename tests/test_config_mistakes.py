@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support.canary import marked
 from tests.support.examples import many
 from webhook.config import BadConfiguration, load
+from webhook.reading import MOST
 
 HEAD = "apiVersion: moorage.dev/v1alpha1\nkind: Configuration\n"
 RULE = "rules: [{name: a, images: [r.io/**]}]\n"
@@ -93,6 +94,12 @@ MISTAKES = {
     "credentials for nobody": (HEAD + RULE + "registries: {r.io: {credentials: [{kind: file, file: x.json, namespaces: §[]}]}}\n", 'registries["r.io"].credentials[0].namespaces: at least one pattern is wanted; leave the key out to match everything'),
     "credentials for no path": (HEAD + RULE + "registries: {r.io: {credentials: [{kind: file, file: x.json, paths: §[]}]}}\n", 'registries["r.io"].credentials[0].paths: at least one pattern is wanted; leave the key out to match everything'),
     "credentials for namespaces that are commented out": (HEAD + RULE + "registries: {r.io: {credentials: [{kind: ecr, namespaces: §}]}}\n", 'registries["r.io"].credentials[0].namespaces: a list is wanted'),
+    "path of a credential that starts with a slash": (HEAD + RULE + "registries: {r.io: {credentials: [{kind: file, file: x.json, paths: [§/team/**]}]}}\n", 'registries["r.io"].credentials[0].paths[0]: paths start without a slash (did you mean "team/**"?)'),
+    "namespace in capitals that would exclude nothing": (HEAD + RULE + "registries: {r.io: {credentials: [{kind: file, file: x.json, namespaces: ['*', §'!Team-*']}]}}\n", 'registries["r.io"].credentials[0].namespaces[1]: names of namespaces are made of a-z, 0-9 and - (did you mean "team-*"?)'),
+    "namespace that no name can be": (HEAD + "rules: [{name: a, images: [r.io/**], namespaces: [§team/web]}]\n", "rules[0].namespaces[0]: names of namespaces are made of a-z, 0-9 and -"),
+    "path of a target with a tag": (HEAD + RULE + TARGET + "paths: [§'app:stable']}}\n", 'targets.t.paths[0]: "app:stable" is no path: scheme, port, tag and digest do not belong to it'),
+    "path of a target in capitals": (HEAD + RULE + TARGET + "paths: [§Team/**]}}\n", 'targets.t.paths[0]: paths of images are lower-case (did you mean "team/**"?)'),
+    "path of a target that ends at a slash": (HEAD + RULE + TARGET + "paths: [§team/]}}\n", 'targets.t.paths[0]: it ends at a slash (did you mean "team/**"?)'),
     "target of no path": (HEAD + RULE + TARGET + "paths: §[]}}\n", "targets.t.paths: at least one pattern is wanted; leave the key out to match everything"),
     "nothing where a name is wanted": (HEAD + "rules: [{name: a, images: [r.io/**], targets: [§null]}]\n", "rules[0].targets[0]: a text is wanted"),
     "nothing where images are wanted": (HEAD + "rules: [{name: a, images: §null}]\n", "rules[0].images: a list is wanted"),
@@ -110,6 +117,8 @@ MISTAKES = {
     "authorities that are not written yet": (HEAD + RULE + "registries: {r.io: {ca: §empty.pem}}\n", 'registries["r.io"].ca: empty.pem holds no certificate in PEM form'),
     "authorities that are none": (HEAD + RULE + "resolving: {ca: §not.pem}\n", "resolving.ca: not.pem holds no certificate in PEM form"),
     "authorities that are a folder": (HEAD + RULE + "registries: {r.io: {ca: §.}}\n", 'registries["r.io"].ca: . cannot be read: Is a directory'),
+    "authorities that go on for ever": (HEAD + RULE + "registries: {r.io: {ca: §endless}}\n", 'registries["r.io"].ca: endless cannot be read: File too large'),
+    "lock that goes on for ever": (HEAD + RULE + "digests: §endless\n", "digests: endless cannot be read: File too large"),
     "authorities without a name": (HEAD + RULE + "registries: {r.io: {ca: §''}}\n", 'registries["r.io"].ca: the name of a file is wanted'),
     "lock with a name that no file has": (HEAD + RULE + 'digests: §"\\0"\n', "digests: the name of a file is wanted"),
     "login with a name that no file has": (HEAD + RULE + 'registries: {r.io: {credentials: [{file: §"\\0"}]}}\n', 'registries["r.io"].credentials[0].file: the name of a file is wanted'),
@@ -123,6 +132,8 @@ MISTAKES = {
     "kind of a template": (HEAD + RULE + "templates: {§argoproj.io/Rollout: /spec/template}\n", 'templates["argoproj.io/Rollout"]: "argoproj.io/Rollout" is no kind; write it as Rollout.argoproj.io'),
     "one name for two registries, by tag": (HEAD + TARGET + "}}\nrules: [{name: a, images: [r.io/**], targets: [t], write: tag}, {name: b, images: [s.io/**], targets: [§t], write: tag}]\n", "rules[1].targets[0]: t would hold images of r.io and of s.io under the same names"),
     "one name for every registry, by tag": (HEAD + "rules: [{name: a, images: ['**'], targets: [§t.io], write: tag}]\n", "rules[0].targets[0]: t.io would hold images of every registry that ** matches under the same names"),
+    "line breaks and colours in a value": (HEAD + 'rules: [{name: a, images: [r.io/**], targets: [§"t\\n\\e[31m"]}]\n', 'rules[0].targets[0]: there is no target "t\\n\\x1b[31m", and it is no host'),
+    "a line break in a key": (HEAD + RULE + '§"a\\nb": 1\n', "a\\nb: unknown key"),
     "two documents": (HEAD + RULE + "---\n§a: 1\n", "the file holds more than one document"),
     "broken YAML": (HEAD + "rules: [\n§", "not YAML: did not find expected node content"),
     "tab": (HEAD + "rules:\n§\t- name: a\n", "a tab may not indent YAML; use spaces"),
@@ -134,6 +145,8 @@ def problems(folder: Path, text: str, **more: object) -> list[str]:
     path.write_text(text)
     (folder / "not.pem").write_text("hello")
     (folder / "empty.pem").touch()
+    with (folder / "endless").open("wb") as hollow:
+        hollow.truncate(MOST + 1)
     (folder / "half.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug")
     (folder / "broken.pem").write_text("-----BEGIN CERTIFICATE-----\nMIIBpTCCAUug\n-----END CERTIFICATE-----\n")
     with pytest.raises(BadConfiguration) as caught:
@@ -212,6 +225,14 @@ def test_refuses_files_that_cannot_be_read(data: bytes, message: str, tmp_path: 
     with pytest.raises(BadConfiguration) as caught:
         load(path, environ={})
     assert str(caught.value).removeprefix(f"{tmp_path}/").startswith(message)
+
+
+def test_refuses_a_file_that_goes_on_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    with path.open("wb") as hollow:
+        hollow.truncate(MOST + 1)
+    with pytest.raises(BadConfiguration, match=r"m\.yaml:1:1: cannot be read: File too large"):
+        load(path, environ={})
 
 
 def test_names_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ HEAD = b"POST /mutate HTTP/1.1\r\nHost: l\r\n"
 async def exchange(running: Running, data: bytes) -> tuple[int, dict[str, str], bytes]:
     connection = await running.connect()
     await connection.send(data)
-    answer = await connection.answer()
+    async with asyncio.timeout(PATIENCE):
+        answer = await connection.answer()
     connection.close()
     return answer
 
@@ -75,6 +76,10 @@ WRONG = [
     ("a path that is no ASCII", post(b"", path="/").replace(b"POST / ", b"POST /\xff ", 1), 400),
     ("a query that is no ASCII", post(WHOLE).replace(b"/mutate ", b"/mutate?timeout=\xe9 "), 400),
     ("no address", post(b"", path="nonsense"), 400),
+    ("a host and no path", post(WHOLE, path="http://localhost"), 400),
+    ("a port that does not exist", post(WHOLE, path="http://localhost:99999/mutate"), 400),
+    ("two users", post(WHOLE, path="http://a@b@localhost/mutate"), 400),
+    ("a way to somewhere else", post(b"", path="localhost:443", method="CONNECT"), 400),
     ("a wish for another protocol", post(WHOLE, "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__"), 400),
     ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
     ("a slash at the end", post(WHOLE, path="/mutate/"), 404),
@@ -635,10 +640,15 @@ async def test_what_stands_behind_a_wish_to_close_is_not_answered(*, lane: bool)
 
 
 @BOTH
-async def test_what_is_broken_behind_a_review_that_waits_does_not_take_its_answer_away(*, lane: bool) -> None:
+@pytest.mark.parametrize(
+    "broken", [b"nonsense\r\n\r\n", post(b"", path="http://localhost")], ids=["nonsense", "no path"]
+)
+async def test_what_is_broken_behind_a_review_that_waits_does_not_take_its_answer_away(
+    broken: bytes, *, lane: bool
+) -> None:
     async with serving(lane=lane) as running:
         connection = await running.connect()
-        await connection.send(post(review("wait")) + b"nonsense\r\n\r\n")
+        await connection.send(post(review("wait")) + broken)
         await running.engine.waiting.wait()
         running.engine.release.set()
         assert await all_answers(connection, 1) == ["wait"]

@@ -226,7 +226,7 @@ async def test_every_request_is_told_to_whoever_observes() -> None:
             fake.faults["manifest"] = fault
             await outbound.send(manifest(fake.host), registry=plain(fake), deadline=soon())
         await outbound.aclose()
-        assert seen == [(fake.host, "GET", code) for code in ("404", "Throttled", "Unavailable", "BadRegistry")]
+        assert seen == [(fake.host, "GET", code) for code in ("404", "429", "Unavailable", "BadRegistry")]
 
 
 WARNING: Final = ("Warning", '299 - "this token ends soon"')

@@ -49,13 +49,14 @@ def not_listed(host: str) -> Trouble:
     return Trouble(Reason.HOST_NOT_LISTED, f"it redirects to {host}, {advice}")
 
 
+NEVER: Final = Trouble(Reason.HOST_NOT_LISTED, "it redirects to 169.254.169.254, which is never contacted")
 Where = Callable[[TrapSocket], str]
 REDIRECTS: list[tuple[str, Where, Callable[[TrapSocket], Trouble]]] = [
     ("unlisted", lambda trap: f"http://{trap.host}/x", lambda trap: not_listed(trap.host)),
     ("unlisted, TLS", lambda trap: f"https://{trap.host}/x", lambda trap: not_listed(trap.host)),
     ("relative to the scheme", lambda trap: f"//{trap.host}/x", lambda trap: not_listed(trap.host)),
     ("another port", lambda _: "http://127.0.0.1:1/x", lambda _: not_listed("127.0.0.1:1")),
-    ("metadata", lambda _: "http://169.254.169.254/latest", lambda _: not_listed("169.254.169.254")),
+    ("metadata", lambda _: "http://169.254.169.254/latest", lambda _: NEVER),
     ("metadata, listed", lambda _: "http://169.254.169.254:81/x", lambda _: LINK_LOCAL),
     ("an odd number, listed", lambda trap: f"http://127.1:{trap.port}/x", lambda _: ODD),
     ("plain http where TLS is wanted", lambda trap: f"http://localhost:{trap.port}/x", lambda _: TO_HTTP),

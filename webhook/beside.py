@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from webhook.pem import BadAuthorities, authorities
+from webhook.reading import content
 from webhook.trouble import Findings
 
 
@@ -41,7 +42,7 @@ class Beside:
             return None
         text = None
         try:
-            text = self.path(file).read_bytes().decode("utf-8")
+            text = content(self.path(file)).decode("utf-8")
         except OSError as failed:
             self._findings.refuse(pointer, f"{file} cannot be read: {failed.strerror}")
         except UnicodeDecodeError:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from webhook import lock
+from webhook import lock, patterns
 from webhook import settings as written
 from webhook.beside import Beside
 from webhook.contradictions import find_collisions, find_shadowed, find_twins
@@ -108,7 +108,7 @@ class _Compiler:
             self._check_health(f"{pointer}/health", target.health)
         pull = target.pull or defaults_for(place.host)[0]
         guard: Literal["off", "warn"] = "warn" if pull == "anonymous" else "off"
-        paths = self._globs(f"{pointer}/paths", target.paths)
+        paths = patterns.paths(self._findings, f"{pointer}/paths", target.paths)
         return Target(name, place, paths, verify, target.health is not None, pull, target.guard or guard)
 
     def _check_health(self, pointer: str, health: written.Health) -> None:
@@ -156,7 +156,7 @@ class _Compiler:
             rule.name,
             Globs(images),
             self._globs(f"{pointer}/tags", rule.tags),
-            self._globs(f"{pointer}/namespaces", rule.namespaces),
+            patterns.namespaces(self._findings, f"{pointer}/namespaces", rule.namespaces),
             self._globs(f"{pointer}/containers", rule.containers),
             self._selector(f"{pointer}/podSelector", rule.pod_selector) or (),
             self._selector(f"{pointer}/namespaceSelector", rule.namespace_selector),
@@ -170,18 +170,18 @@ class _Compiler:
             rule.percent,
         )
 
-    def _globs(self, pointer: str, patterns: tuple[str, ...]) -> Globs:
-        self._findings.want_patterns(pointer, patterns)
-        return Globs(patterns)
+    def _globs(self, pointer: str, listed: tuple[str, ...]) -> Globs:
+        self._findings.want_patterns(pointer, listed)
+        return Globs(listed)
 
-    def _images(self, pointer: str, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        if all(pattern.startswith("!") for pattern in patterns):
+    def _images(self, pointer: str, listed: tuple[str, ...]) -> tuple[str, ...]:
+        if all(pattern.startswith("!") for pattern in listed):
             self._findings.refuse(pointer, "at least one pattern must include images")
-        for number, pattern in enumerate(patterns):
+        for number, pattern in enumerate(listed):
             problem = _image_problem(pattern.removeprefix("!"))
             if problem is not None:
                 self._findings.refuse(f"{pointer}/{number}", problem)
-        return tuple(map(_normal, patterns))
+        return tuple(map(_normal, listed))
 
     def _targets(
         self, pointer: str, names: tuple[str, ...], targets: Mapping[str, Target | None]

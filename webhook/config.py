@@ -10,9 +10,11 @@ import msgspec
 from webhook.compile import compiled
 from webhook.core.freshness import Resolving
 from webhook.core.hosts import Registries
+from webhook.core.printable import printable
 from webhook.core.rules import RuleSet
 from webhook.document import BadDocument, Document, decode, documents
 from webhook.mending import Mended, Numbered, mended
+from webhook.reading import content
 from webhook.settings import API_VERSION, KIND, Configuration
 from webhook.trouble import Findings, Trouble, parts_of, pointer_to, way_to
 
@@ -146,7 +148,7 @@ def load(
 
 def _document(file: Path, by: str) -> Document:
     try:
-        found = list(documents(decode(file.read_bytes(), str(file)), str(file)))
+        found = list(documents(decode(content(file), str(file)), str(file)))
     except OSError as failed:
         raise BadConfiguration([Problem(str(file), 1, 1, "", f"cannot be read: {failed.strerror}{by}")]) from None
     except BadDocument as bad:
@@ -174,13 +176,13 @@ def _only_flags() -> Document:
 def _hash(texts: Iterable[str]) -> str:
     total = sha256()
     for text in texts:
-        content = text.encode("utf-8", "surrogatepass")
-        total.update(b"%d:%b" % (len(content), content))
+        encoded = text.encode("utf-8", "surrogatepass")
+        total.update(b"%d:%b" % (len(encoded), encoded))
     return total.hexdigest()[:16]
 
 
 def _problem_of(bad: BadDocument) -> Problem:
-    return Problem(bad.file, bad.line, bad.column, "", bad.message)
+    return Problem(bad.file, bad.line, bad.column, "", printable(bad.message))
 
 
 class _Loading:
@@ -234,7 +236,7 @@ class _Loading:
         images, equals, targets = text.partition("=")
         if not equals or not images:
             message = "this is no rule; write it as 'registry.example.com/**=localhost:30081'"
-            self._problems.append(Problem(FLAG, 1, 1, text, message))
+            self._problems.append(Problem(FLAG, 1, 1, printable(text), message))
             return None
         return {
             "name": f"rule-{number + 1}",
@@ -247,9 +249,11 @@ class _Loading:
 
     def _problem(self, parts: Sequence[str | int], trouble: Trouble) -> Problem:
         if parts[:1] == ["rules"] and len(parts) > 1 and int(parts[1]) < 0:
-            return Problem(FLAG, 1, 1, self._rules[~int(parts[1])], trouble.message)
+            return Problem(FLAG, 1, 1, printable(self._rules[~int(parts[1])]), printable(trouble.message))
         spot = self._document.spot(pointer_to(*parts), of_key=trouble.of_key)
-        return Problem(self._document.file, spot.line, spot.column, way_to(parts), trouble.message)
+        # What stands in a file may be anything; a problem is one line.
+        where, message = printable(way_to(parts)), printable(trouble.message)
+        return Problem(self._document.file, spot.line, spot.column, where, message)
 
     def _sorted(self) -> list[Problem]:
         return sorted(set(self._problems), key=lambda one: (one.file, one.line, one.column, one.where, one.message))

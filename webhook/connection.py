@@ -209,8 +209,12 @@ class Connection(HttpToolsProtocol):
         if self._has_long_head():
             self._refuse(TOO_MUCH)
             return
-        self._handed_over = True
+        if not _names_a_path(self.url):
+            self._refuse(BROKEN)
+            return
         super().on_headers_complete()
+        # Not before: where uvicorn fails, the cycle that is there is another request's, or none.
+        self._handed_over = True
 
     def _begin(self) -> None:
         """What was read last is this request's, unless another stands before it."""
@@ -341,6 +345,14 @@ class Connection(HttpToolsProtocol):
     def _end_if_idle(self) -> None:
         if self.is_unused():
             self._end()
+
+
+def _names_a_path(url: bytes) -> bool:
+    """Whether it is what uvicorn takes for granted: `CONNECT x:443` and `GET http://x` name a host and nothing there."""
+    try:
+        return httptools.parse_url(url).path is not None
+    except httptools.HttpParserError:
+        return False
 
 
 def encoded(reply: Reply, *, keep: bool) -> bytes:

@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from httpx_aiohttp import AiohttpTransport
 
 from webhook.core import warning
-from webhook.core.addresses import Allowance, is_odd_number, refusal
+from webhook.core.addresses import Allowance, is_never, is_odd_number, refusal
 from webhook.core.challenge import PING_BODY, Request, Response, Trouble
 from webhook.core.hosts import Registries, Registry
 from webhook.core.reason import Reason
@@ -123,8 +123,7 @@ class Outbound:
                 answer = await self._follow(request, registry)
         except TimeoutError:
             answer = Trouble(Reason.OUT_OF_TIME, "no answer in time")
-        code = str(answer.status) if isinstance(answer, Response) else answer.reason.value
-        self._observe(registry.host, request.method, code, self._now() - started)
+        self._observe(registry.host, request.method, _code(answer), self._now() - started)
         return answer
 
     async def _follow(self, request: Request, registry: Registry) -> Response | Trouble:
@@ -152,10 +151,12 @@ class Outbound:
         before = urlsplit(request.url)
         found = registry if before.netloc.lower() in place.names else self._find(place.names)
         if found is None:
-            return Trouble(
-                Reason.HOST_NOT_LISTED,
-                f"it redirects to {place.host}, which is not listed; to allow it add registries.{place.host}: {{}}",
+            why = (
+                "which is never contacted"
+                if is_never(place.host)
+                else f"which is not listed; to allow it add registries.{place.host}: {{}}"
             )
+            return Trouble(Reason.HOST_NOT_LISTED, f"it redirects to {place.host}, {why}")
         if place.scheme == "http" and (before.scheme == "https" or not found.plain_http):
             return Trouble(Reason.BAD_REGISTRY, "it redirects to plain http, which is not followed")
         return msgspec.structs.replace(request, url=place.url, authorization=Secret("")), found
@@ -416,6 +417,13 @@ _TROUBLES: Final[tuple[tuple[type[Exception], Reason, str], ...]] = (
     (httpx.InvalidURL, Reason.BAD_REGISTRY, "it names an address that is no URL"),
     (ValueError, Reason.BAD_REGISTRY, "it names an address that is no URL"),
 )
+
+
+def _code(answer: Response | Trouble) -> str:
+    """The status, under which people look for it, or why there was none that counts."""
+    if isinstance(answer, Response):
+        return str(answer.status)
+    return "429" if answer.reason is Reason.THROTTLED else answer.reason.value
 
 
 def _seconds(text: str | None, wall: float) -> float | None:

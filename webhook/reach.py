@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Final
 
+from webhook import patterns
 from webhook import settings as written
 from webhook.beside import Beside
 from webhook.core.clouds import KINDS, serves
 from webhook.core.credential import ANONYMOUS_KIND
-from webhook.core.globs import Globs
 from webhook.core.hosts import CredentialSource, Registries, Registry
 from webhook.core.reference import DOCKER_HUB, is_dialable, is_host
 from webhook.core.rules import Rule
@@ -102,9 +102,9 @@ def _credential(
         file = str(path)
         if not path.is_file():
             findings.warn(pointer, f"{source.file} cannot be read; this entry contributes nothing until it is there")
-    findings.want_patterns(f"{pointer}/namespaces", source.namespaces)
-    findings.want_patterns(f"{pointer}/paths", source.paths)
-    return CredentialSource(source.kind, file, Globs(source.namespaces), Globs(source.paths))
+    namespaces = patterns.namespaces(findings, f"{pointer}/namespaces", source.namespaces)
+    paths = patterns.paths(findings, f"{pointer}/paths", source.paths)
+    return CredentialSource(source.kind, file, namespaces, paths)
 
 
 def _is_installed(module: str) -> bool:

@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 
 from watchfiles import awatch
 
+from webhook.reading import content
+
 POLL: Final = 10_000
 """Milliseconds after which contents are compared even if no event came: links may lead to folders that nobody watches,
 and a folder that is replaced takes its watch with it."""
@@ -88,10 +90,10 @@ def fingerprint(files: Iterable[Path]) -> bytes:
     total = sha256()
     for file in sorted(set(files)):
         try:
-            content = file.read_bytes()
+            read = content(file)
         except OSError:
-            content = b"\0gone"
-        total.update(b"%d:%b" % (len(content), content))
+            read = b"\0gone"
+        total.update(b"%d:%b" % (len(read), read))
     return total.digest()
 
 

@@ -167,7 +167,7 @@ class Telemetry:
         self.images = Count("moorage_images_total", "Decisions on images.", ["rule", "action", "reason", "target"])
         self.requests = Count(
             "moorage_registry_requests_total",
-            "Requests sent to registries; `code` is the status, or the reason where there was none.",
+            "Requests sent to registries; `code` is the status, or the reason where there was none, or an answer that is none.",
             ["registry", "method", "code"],
         )
         self.request_duration = Spread(

@@ -135,6 +135,13 @@ def test_the_namespace_is_that_of_objects_that_name_none(bare: Shell) -> None:
     assert [(one["namespace"], one["images"][0]["rule"]) for one in objects] == [("shop", "a"), ("other", None)]
 
 
+@pytest.mark.parametrize("command", [("check", "pod.yaml"), ("explain", "nginx"), ("resolve", "nginx")], ids=" ".join)
+@pytest.mark.parametrize("name", ["Shop", "team/web", "shop ", "-"])
+def test_a_namespace_that_cannot_be_is_refused(command: tuple[str, ...], name: str, bare: Shell) -> None:
+    assert bare.type(*command, f"--namespace={name}") == 2
+    assert f"'{name}' is no name of a namespace" in bare.err
+
+
 def test_what_is_right_is_said_in_a_line(shell: Shell) -> None:
     assert shell.type("config", "validate") == 0
     assert shell.err == "moorage.yaml: fine: 2 rules; registries: registry.example.com, strict.example.com\n"

@@ -465,6 +465,17 @@ def test_no_bytes_are_a_fault_of_ours(data: bytes) -> None:
         read(decode(data, "f"))
 
 
+def test_a_list_as_the_api_server_gives_it_is_opened(shell: Shell) -> None:
+    item = {"metadata": {"name": "one"}, "spec": CONTAINERS}
+    shell.write("pods.json", json.dumps({"apiVersion": "v1", "kind": "PodList", "items": [item]}))
+    assert check(shell, "pods.json") == 0
+    assert images(shell) == [("Pod", "/spec/containers/0/image", APP)]
+    (told,) = json.loads(shell.out)["objects"]
+    assert (told["apiVersion"], told["name"]) == ("v1", "one")
+    assert shell.type("check", "--offline", "-o", "yaml", "pods.json") == 0
+    assert APP in shell.out
+
+
 def test_json_with_half_characters_and_signs_of_aliases_changes_as_any_other(shell: Shell) -> None:
     text = json.dumps(
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"annotations": {"a": "🚢", "b": "*&"}}, "spec": CONTAINERS}

@@ -213,7 +213,7 @@ ALLOWED = [
 PAIR = "if that is right, add"
 REFUSED = [
     ("https://evil.example/token", LISTED, PAIR, "CVE-2026-33540"),
-    ("https://169.254.169.254/token", LISTED, PAIR, "metadata, ggcr#2291"),
+    ("https://169.254.169.254/token", LISTED, "which is never contacted", "metadata, ggcr#2291"),
     ("https://auth.docker.io/token", LISTED, PAIR, "another registry's pair"),
     (f"https://{HOST}.evil.example/token", LISTED, PAIR, "a longer name"),
     (f"https://evil.example/{HOST}", LISTED, PAIR, "the name in the path"),
@@ -268,6 +268,13 @@ def test_a_refused_realm_says_what_to_configure() -> None:
         "it sends to auth.elsewhere.example:8443 for tokens; if that is right, "
         "add `realms: [auth.elsewhere.example:8443]` to registries.registry.example.com",
     )
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fd00:ec2::254]:8443", "[::ffff:169.254.169.254]"])
+def test_nobody_is_told_to_configure_what_is_never_contacted(host: str) -> None:
+    refused = realm_url(Challenge("bearer", f"https://{host}/t"), MANIFEST, LISTED)
+    assert isinstance(refused, Trouble)
+    assert "realms: [" not in refused.detail
 
 
 @given(st.text())

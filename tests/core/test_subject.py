@@ -67,6 +67,17 @@ def test_lists_are_opened_and_pointers_start_at_each_item() -> None:
     assert objects[0][1].slots[0].pointer == "/spec/containers/0/image"
 
 
+# Source: apimachinery, pkg/apis/meta/v1/unstructured/helpers.go (decodeToList).
+def test_items_of_a_list_of_one_kind_need_not_name_it() -> None:
+    item = {"metadata": {"name": "x"}, "spec": {"template": TEMPLATE}}
+    listed = {"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [item, {**item, "kind": None}]}
+    assert [(at, subject.kind) for at, subject in found(listed)] == [
+        ("/items/0", "Deployment"),
+        ("/items/1", "Deployment"),
+    ]
+    assert found({"apiVersion": "v1", "kind": "List", "items": [item]}) == []
+
+
 def test_templates_of_other_groups_come_from_the_configuration() -> None:
     rollout = {
         "apiVersion": "argoproj.io/v1alpha1",

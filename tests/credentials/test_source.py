@@ -16,6 +16,7 @@ from webhook.core.reference import Reference
 from webhook.core.secret import Secret
 from webhook.core.subject import Audience
 from webhook.credentials.source import Credentials
+from webhook.reading import MOST
 
 KEY = b"k" * 32
 APP = Reference.parse("registry.example.com/team/app:stable")
@@ -218,6 +219,15 @@ def test_a_file_that_is_taken_away_takes_its_credentials_along(tmp_path: Path) -
     logged_in(path, "operator")
     assert credentials.refresh()
     assert kinds(credentials) == [("file", "operator"), ("anonymous", "")]
+
+
+def test_a_file_that_goes_on_for_ever_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "docker.json"
+    with path.open("wb") as hollow:
+        hollow.truncate(MOST + 1)
+    credentials = asked(CredentialSource("file", str(path)))
+    assert kinds(credentials) == []
+    assert credentials.problems == (f"{path}: cannot be read (File too large); no credential comes from it",)
 
 
 def test_names_what_is_wrong_with_a_file_and_shows_nothing_of_it(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ async def test_a_registry_that_is_left_alone_is_shown_with_the_reason_and_for_ho
         (told,) = (await shown.get("/api/registries")).data["registries"]
         assert (told["breaker"], told["reason"], told["credentials"]) == ("open", "Throttled", ["file"])
         assert 50 <= told["secondsLeft"] <= 60
-        assert told["answers"] == {"Throttled": 1}
+        assert told["answers"] == {"429": 1}
         assert "open Throttled, asked again in" in (await words(shown, "/registries")).text
 
 

@@ -32,8 +32,19 @@ Rules = Annotated[
 Variables = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A variable of the configuration. Repeatable.")
 ]
+
+
+def _namespace(name: str | None) -> str | None:
+    from webhook.core.subject import is_namespace
+
+    if name and not is_namespace(name):
+        raise typer.BadParameter(f"'{printable(name)}' is no name of a namespace")
+    return name
+
+
 Namespace = Annotated[
-    str, typer.Option("--namespace", "-n", metavar="NAME", help="Namespace of what names none itself.")
+    str,
+    typer.Option("--namespace", "-n", metavar="NAME", callback=_namespace, help="Namespace of what names none itself."),
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Ask no registry: digests stay unknown, rules and targets are shown.")
@@ -73,6 +84,7 @@ HomeNamespace = Annotated[
         "--namespace",
         "-n",
         metavar="NAME",
+        callback=_namespace,
         help="Namespace of what names none itself (else that of the kubeconfig's context, where a cluster is asked, or default).",
     ),
 ]

@@ -64,6 +64,12 @@ def _unwrapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
+def is_never(host: str) -> bool:
+    """Whether a host (with its port, if any) is an address that nothing in a configuration allows to be dialled."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return refusal(name, Allowance(private=True, loopback=True)) not in {None, "malformed"}
+
+
 def is_odd_number(host: str) -> bool:
     """Whether a host (with its port, if any) is a number that some diallers take for an address and others do not:
     `127.1`, `0x7f000001` (ggcr#2425).

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 import msgspec
 
+from webhook.core.addresses import is_never
 from webhook.core.broken import UNREADABLE
 from webhook.core.credential import Credential
 from webhook.core.hosts import Registry
@@ -138,11 +139,12 @@ def realm_url(challenge: Challenge, request_url: str, registry: Registry) -> str
     if place.scheme != "https" and not plain:
         return Trouble(Reason.LOGIN_REFUSED, f"it wants a login over {place.scheme}, only https is allowed")
     if not any(map(registry.may_issue_tokens, place.names)):
-        return Trouble(
-            Reason.LOGIN_REFUSED,
-            f"it sends to {place.host} for tokens; if that is right, "
-            f"add `realms: [{place.host}]` to registries.{registry.host}",
+        advice = (
+            ", which is never contacted"
+            if is_never(place.host)
+            else f"; if that is right, add `realms: [{place.host}]` to registries.{registry.host}"
         )
+        return Trouble(Reason.LOGIN_REFUSED, f"it sends to {place.host} for tokens{advice}")
     return place.url
 
 

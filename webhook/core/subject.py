@@ -36,6 +36,7 @@ HASH_LABELS: Final = ("pod-template-hash", "rollouts-pod-template-hash", "contro
 """Labels of Pods that name their revision: of a Deployment's, an Argo Rollout's, a StatefulSet's or DaemonSet's."""
 
 SKIP: Final = "moorage.dev/skip"
+_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 MOST_SECRETS: Final = 32
 """Pull secrets of one Pod that are looked at: each of them costs a request, and an author may write any number."""
 MOST_LETTERS: Final = 254
@@ -71,6 +72,11 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
     uid: str = ""
     hash: str = ""
     group: str = ""
+
+
+def is_namespace(name: str) -> bool:
+    """Whether a namespace may be called so."""
+    return _NAMESPACE.fullmatch(name) is not None
 
 
 class Audience(msgspec.Struct, frozen=True, gc=False, cache_hash=True):
@@ -298,7 +304,15 @@ def objects_in(document: Mapping[str, Any], *, at: str = "") -> Iterator[tuple[s
         return
     for index, item in enumerate(items):
         if isinstance(item, Mapping):
-            yield from objects_in(item, at=f"{at}/items/{index}")
+            yield from objects_in(_named(item, document), at=f"{at}/items/{index}")
+
+
+def _named(item: Mapping[str, Any], listed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An item of a list with the kind that it need not say itself in a DeploymentList, as the API server gives one."""
+    kind = str(listed["kind"]).removesuffix("List")
+    if not kind or item.get("kind") or item.get("apiVersion"):
+        return item
+    return {**item, "apiVersion": listed.get("apiVersion"), "kind": kind}
 
 
 def subject_of(

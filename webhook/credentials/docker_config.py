@@ -12,6 +12,7 @@ from webhook.core.reference import DOCKER_HUB, Reference
 from webhook.core.subject import Audience
 from webhook.credentials.helpers import HelperFailed, Helpers
 from webhook.credentials.keyring import HUB_KEY, AuthFile, BadDockerConfig, Keyring, decode, read_auths
+from webhook.reading import content
 
 USER_KIND: Final = "docker-config"
 _HUB_SERVER: Final = f"https://{HUB_KEY}/v1/"
@@ -88,7 +89,7 @@ def _usual_places(environ: Mapping[str, str]) -> Iterator[tuple[Path, bool]]:
 
 
 def _read(path: Path, *, podman: bool) -> UserConfig:
-    config = decode(path.read_bytes())
+    config = decode(content(path))
     entries, problems = read_auths(config, kind=USER_KIND)
     logins = AuthFile(entries) if podman else Keyring(entries)
     store = config.get("credsStore")

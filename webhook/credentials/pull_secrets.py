@@ -14,7 +14,7 @@ from webhook.core.ask import Failed
 from webhook.core.credential import Credential
 from webhook.core.reason import Note, Reason, Trace, sentence
 from webhook.core.reference import Reference
-from webhook.core.subject import MOST_SECRETS, Audience, SecretName, names_of
+from webhook.core.subject import MOST_SECRETS, Audience, SecretName, is_namespace, names_of
 from webhook.credentials.keyring import BadDockerConfig, Keyring, decode, look_up
 from webhook.credentials.source import NOTHING, Given
 from webhook.kube import named
@@ -38,7 +38,6 @@ LARGE: Final = 16 * 1024
 TOLD: Final = 16
 """Namespaces whose secrets may not be read, and that are named."""
 
-_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME: Final = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?", re.ASCII)
 """Names as the API server takes them (RFC 1123): nothing else gets into a path, where `.` would name the list of all."""
 
@@ -139,7 +138,7 @@ class PullSecrets:
 
     def give(self, image: Reference, audience: Audience) -> Given | None:
         """What the secrets hold for the repository, from memory; None where one of them has to be read first."""
-        if _NAMESPACE.fullmatch(audience.namespace) is None:
+        if not is_namespace(audience.namespace):
             return NOTHING
         pages: list[_Kept] = []
         names = audience.secrets

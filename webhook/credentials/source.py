@@ -17,6 +17,7 @@ from webhook.core.reason import Trace
 from webhook.core.reference import Reference
 from webhook.core.subject import Audience
 from webhook.credentials.keyring import BadDockerConfig, Keyring, decode
+from webhook.reading import content
 
 FILE_KIND: Final = "file"
 _HELPERS: Final = ("credsStore", "credHelpers")
@@ -136,23 +137,23 @@ class OperatorFile:
         good content in place: it may be half written.
         """
         try:
-            content = self._path.read_bytes()
+            read = content(self._path)
         except OSError as failed:
             self._trouble = f"cannot be read ({failed.strerror}); no credential comes from it"
             had_any = bool(self._keyring)
             self._content, self._keyring, self._unused = None, Keyring(()), ()
             return had_any
-        if content == self._content:
+        if read == self._content:
             self._trouble = ""
             return False
         try:
-            config = decode(content)
+            config = decode(read)
             keyring = Keyring.from_docker_config(config, kind=FILE_KIND)
         except BadDockerConfig as bad:
             kept = "what it held before is used on" if self._content is not None else "no credential comes from it"
             self._trouble = f"{bad}; {kept}"
             return False
-        self._content, self._keyring, self._trouble = content, keyring, ""
+        self._content, self._keyring, self._trouble = read, keyring, ""
         self._unused = tuple(
             f"{setting} is used on the command line only" for setting in _HELPERS if config.get(setting)
         )
