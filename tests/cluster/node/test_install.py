@@ -75,7 +75,7 @@ def test_the_page_is_seen_through_a_forwarded_port_and_in_no_other_way(
     for name in servers:
         with (
             moorage.forwarded(f"pod/{name}", 8081) as port,
-            httpx.Client(base_url=f"http://localhost:{port}") as client,
+            httpx.Client(base_url=f"http://localhost:{port}", trust_env=False) as client,
         ):
             # Each replica reads the registration in its own time.
             until("it is known", lambda: client.get("/api/status").json()["registration"]["covers"] is not None)
