@@ -102,7 +102,7 @@ class Look:
             BadSelector: the selector is none.
         """
         resources, troubles = await self._known()
-        lists = await asyncio.gather(*(self._list(one, namespace, selector) for one in resources))
+        lists = await asyncio.gather(*(self._list(one, namespace, selector, top=True) for one in resources))
         found, broken = _sorted_out(zip(resources, lists, strict=True))
         known = {(one.group, one.kind) for one in resources}
         top = [(one, manifest) for one, manifest in found if is_shown(one, manifest, known)]
@@ -168,13 +168,20 @@ class Look:
             return Unread(guess.word, "", f'the server doesn\'t have a resource type "{guess.name}"', is_missing=True)
         return Unread(guess.word, "", said(answer))
 
-    async def _list(self, resource: Resource, namespace: str, selector: str) -> list[Manifest] | Unread:
+    async def _list(
+        self, resource: Resource, namespace: str, selector: str, *, top: bool = False
+    ) -> list[Manifest] | Unread:
+        """All of a kind; with `top` no Pods that something else is known to make, of which there may be thousands."""
         query = {"labelSelector": selector} if selector else None
         deadline = asyncio.get_running_loop().time() + LISTS_WITHIN
         found: list[Manifest] = []
         try:
             async for page in self._api.pages(resource.folder(namespace), deadline=deadline, query=query):
-                found += [manifest_of(resource, item) for item in page if resource is not POD or may_stand_alone(item)]
+                found += [
+                    manifest_of(resource, item)
+                    for item in page
+                    if not top or resource is not POD or may_stand_alone(item)
+                ]
                 self._count += len(page)
                 self._seen(self._count)
         except ListBroke as broke:
