@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ import trustme
 
 from tests.bench.cluster import make_namespace, serving
 from tests.bench.figures import Bound, Figure
+from tests.bench.processes import MOORAGE
 from tests.cluster.account import SERVER, shipped_account
 from tests.cluster.configuration import CACHE, configuration
 from tests.cluster.namespace import images_of
@@ -29,7 +29,6 @@ from tests.cluster.upstream import Upstream
 from tests.cluster.webhook import Settings
 from tests.cluster.workloads import pod
 
-MOORAGE: Final = Path(sys.executable).with_name("moorage")
 RESTARTED, KILLED = "restarted", "killed"
 RATE: Final = 50
 """Pods a second."""
@@ -123,7 +122,7 @@ def _killed(plane: Running, image: str, settings: Settings, folder: Path, author
 def _named(plane: Running, settings: Settings, folder: Path) -> set[str]:
     """What an operator types when it is over, to find what went past the webhook."""
     (folder / "moorage.yaml").write_text(settings.configuration)
-    command = (MOORAGE, "check", "pods", "-n", KILLED, "--config", folder / "moorage.yaml", "-o", "patch")
+    command = (*MOORAGE, "check", "pods", "-n", KILLED, "--config", folder / "moorage.yaml", "-o", "patch")
     environ = {**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
     told = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert told.returncode in {0, 1}, told.stderr

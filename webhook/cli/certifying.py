@@ -16,15 +16,15 @@ from webhook.cli.exits import Exit, Stop
 from webhook.cli.forms.plain import aligned
 from webhook.core.keeping import DAY, Begin, Complete, Forget, Issue, Kept, Register, Rest, Step, due
 from webhook.core.registration import NAME
+from webhook.core.subject import is_namespace
 from webhook.tls import utc_now
 
 if TYPE_CHECKING:
     from webhook.keeper import Look
     from webhook.kube import Kube
 
-_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
-_SUBDOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL.pattern}(\.{_LABEL.pattern})*", re.ASCII)
-"""Names as Kubernetes has them (RFC 1123)."""
+_SECRET: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+"""What a Secret may be called (RFC 1123, a subdomain as the API server takes it)."""
 SOON: Final = 7 * DAY
 """Seconds before its end at which a certificate should long have been renewed."""
 
@@ -63,8 +63,8 @@ def make(namespace: str, secret: str, folder: Path | None, *, managed: bool, day
     Raises:
         Stop: nothing can have these names, or files are there already, or cannot be written.
     """
-    _want_name(namespace, _LABEL, "--namespace")
-    _want_name(secret, _SUBDOMAIN, "--secret")
+    _want_name(namespace, "--namespace", is_good=is_namespace(namespace))
+    _want_name(secret, "--secret", is_good=_SECRET.fullmatch(secret) is not None)
     if managed and folder is not None:
         raise Stop(Exit.USAGE, "--managed is a label of the Secret, and files have none: leave it out, or --dir")
     now = utc_now()
@@ -86,8 +86,8 @@ def make(namespace: str, secret: str, folder: Path | None, *, managed: bool, day
         common.say(f"nobody renews this: make another before {_date(kept.leaf.ends)}{otherwise}")
 
 
-def _want_name(text: str, pattern: re.Pattern[str], option: str) -> None:
-    if not pattern.fullmatch(text):
+def _want_name(text: str, option: str, *, is_good: bool) -> None:
+    if not is_good:
         raise Stop(
             Exit.USAGE, f"{option}: {text!r} can be no name in Kubernetes: small letters, digits and dashes are wanted"
         )
